@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from lanework.errors import StoreError
 
-Json: TypeAlias = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 FILE_NAME: Final = "records.sqlite"
 APPLICATION_ID: Final = 0x4C4E574B  # "LNWK", so that `file records.sqlite` can tell what it is
