@@ -17,7 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["DataError", "DeviceError", "LaneworkError", "Problem", "SpecError", "StoreError"]
+__all__ = [
+    "DataError",
+    "DeviceError",
+    "LaneworkError",
+    "Problem",
+    "SpecError",
+    "StoreError",
+]
 
 
 class LaneworkError(Exception):
@@ -80,7 +87,9 @@ def _report(problems: tuple[Problem, ...], *, where: str) -> str:
         separator = ", " if problem.path else ": "
         return f"{where}{separator}{problem}"
     lines = [f"{where}: {len(problems)} problems."]
-    lines += [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
+    lines += [
+        f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)
+    ]
     return "\n".join(lines)
 
 

@@ -87,10 +87,14 @@ def entry(kind: str, name: str) -> Entry:
         LookupError: There is no such kind or name; the text lists the nearest ones.
     """
     if kind not in CATALOG:
-        raise LookupError(f"must be a kind of the catalogue, got {kind!r}. {_try(kind, CATALOG)}")
+        raise LookupError(
+            f"must be a kind of the catalogue, got {kind!r}. {_try(kind, CATALOG)}"
+        )
     if name not in CATALOG[kind]:
         rows = CATALOG[kind]
-        raise LookupError(f"must be the name of {_article(kind)}, got {name!r}. {_try(name, rows)}")
+        raise LookupError(
+            f"must be the name of {_article(kind)}, got {name!r}. {_try(name, rows)}"
+        )
     return CATALOG[kind][name]
 
 
@@ -108,19 +112,25 @@ def listing(kind: str | None = None, name: str | None = None) -> str:
         LookupError: There is no such kind or name; the text lists the nearest ones.
     """
     if kind is None:
-        return "\n".join(f"{kind:12s} {len(CATALOG[kind]):3d}  {KINDS[kind]}" for kind in KINDS)
+        return "\n".join(
+            f"{kind:12s} {len(CATALOG[kind]):3d}  {KINDS[kind]}" for kind in KINDS
+        )
     if name is not None:
         return _row_text(entry(kind, name))
     if kind not in CATALOG:
         entry(kind, "")
     width = max(len(row) for row in CATALOG[kind])
-    return "\n".join(f"{row.name:{width}s}  {row.summary}" for row in CATALOG[kind].values())
+    return "\n".join(
+        f"{row.name:{width}s}  {row.summary}" for row in CATALOG[kind].values()
+    )
 
 
 def _row_text(row: Entry) -> str:
     lines = [f"{row.name} ({row.kind})", row.summary, f"Formula: {row.formula}"]
     for hyper in row.hypers:
-        lines.append(f"  {hyper.name} = {hyper.default}: {hyper.summary}; {hyper.range_text()}")
+        lines.append(
+            f"  {hyper.name} = {hyper.default}: {hyper.summary}; {hyper.range_text()}"
+        )
     if row.notes:
         lines.append(f"Note: {row.notes}")
     return "\n".join([*lines, f"Source: {row.source}"])

@@ -16,12 +16,17 @@ def _activation(
     init: str = "xavier_normal",
     hypers: tuple[Hyper, ...] = (),
 ) -> Entry:
-    return Entry("activation", name, summary, formula, source, hypers, facts={"init": init})
+    return Entry(
+        "activation", name, summary, formula, source, hypers, facts={"init": init}
+    )
 
 
 ACTIVATIONS = (
     _activation(
-        "identity", "Nothing: the layer stays linear.", formula="z", source="the baseline"
+        "identity",
+        "Nothing: the layer stays linear.",
+        formula="z",
+        source="the baseline",
     ),
     _activation(
         "sigmoid",
@@ -49,7 +54,9 @@ ACTIVATIONS = (
         source="Maas, Hannun and Ng 2013",
         init="he_normal",
         hypers=(
-            Hyper("slope", "float", 0.01, "slope for negative values", low=0.0, high=1.0),
+            Hyper(
+                "slope", "float", 0.01, "slope for negative values", low=0.0, high=1.0
+            ),
         ),
     ),
     _activation(
@@ -109,7 +116,17 @@ INITS = (
         "Normal with a small, fixed deviation; signals shrink over depth.",
         "w ~ N(0, std^2)",
         "CS231n notes, Neural networks part 2, small random numbers",
-        (Hyper("std", "float", 0.01, "standard deviation", low=0.0, low_open=True, log=True),),
+        (
+            Hyper(
+                "std",
+                "float",
+                0.01,
+                "standard deviation",
+                low=0.0,
+                low_open=True,
+                log=True,
+            ),
+        ),
     ),
     Entry(
         "init",
@@ -194,7 +211,9 @@ NORMS = (
 
 def _body() -> tuple[Hyper, ...]:
     return (
-        Hyper("activation", "choice", "relu", "after each hidden layer", of="activation"),
+        Hyper(
+            "activation", "choice", "relu", "after each hidden layer", of="activation"
+        ),
         Hyper(
             "init",
             "choice",
@@ -204,7 +223,9 @@ def _body() -> tuple[Hyper, ...]:
             choices=("auto",),
             of="init",
         ),
-        Hyper("norm", "choice", "none", "normalisation of each hidden layer", of="norm"),
+        Hyper(
+            "norm", "choice", "none", "normalisation of each hidden layer", of="norm"
+        ),
         Hyper(
             "norm_position",
             "choice",
@@ -247,7 +268,10 @@ NETS = (
         "Fully connected layers; an empty list of hidden layers is a linear model.",
         "f = W_L act(... act(W_1 x + b_1) ...) + b_L",
         "Rumelhart, Hinton and Williams 1986",
-        (Hyper("hidden", "ints", (64, 64), "width of each hidden layer", low=1), *_body()),
+        (
+            Hyper("hidden", "ints", (64, 64), "width of each hidden layer", low=1),
+            *_body(),
+        ),
     ),
     Entry(
         "net",
@@ -256,9 +280,15 @@ NETS = (
         "conv k x k -> act -> max pool 2 x 2, per entry of channels; dense layers; output layer",
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         (
-            Hyper("channels", "ints", (32, 64, 128), "channels of each convolution", low=1),
-            Hyper("kernel", "int", 3, "side of the convolution window, in pixels", low=1),
-            Hyper("dense", "ints", (128,), "width of each dense layer after them", low=1),
+            Hyper(
+                "channels", "ints", (32, 64, 128), "channels of each convolution", low=1
+            ),
+            Hyper(
+                "kernel", "int", 3, "side of the convolution window, in pixels", low=1
+            ),
+            Hyper(
+                "dense", "ints", (128,), "width of each dense layer after them", low=1
+            ),
             *_body(),
         ),
     ),

@@ -10,17 +10,28 @@ __all__ = ["CLIPS", "LOSSES", "OPTIMIZERS", "PENALTIES", "SCHEDULES"]
 def _rate(default: float, note: str = "") -> Hyper:
     summary = "learning rate a" + (f"; {note}" if note else "")
     return Hyper(
-        "learning_rate", "float", default, summary, low=0.0, low_open=True, traced=True, log=True
+        "learning_rate",
+        "float",
+        default,
+        summary,
+        low=0.0,
+        low_open=True,
+        traced=True,
+        log=True,
     )
 
 
 def _fraction(name: str, default: float, summary: str) -> Hyper:
-    return Hyper(name, "float", default, summary, low=0.0, high=1.0, high_open=True, traced=True)
+    return Hyper(
+        name, "float", default, summary, low=0.0, high=1.0, high_open=True, traced=True
+    )
 
 
 def _eps(default: float) -> Hyper:
     summary = "e, added to the denominator"
-    return Hyper("eps", "float", default, summary, low=0.0, low_open=True, traced=True, log=True)
+    return Hyper(
+        "eps", "float", default, summary, low=0.0, low_open=True, traced=True, log=True
+    )
 
 
 _MOMENTUM = _fraction("momentum", 0.9, "m, the share of the last step that is kept")
@@ -42,7 +53,17 @@ OPTIMIZERS = (
         "Gradient descent with a running sum of past gradients (heavy ball).",
         "v = m v + g; x -= a v",
         "Polyak 1964; Qian 1999",
-        (_rate(0.01), _MOMENTUM),
+        (
+            _rate(0.01),
+            _MOMENTUM,
+            Hyper(
+                "form",
+                "choice",
+                "heavy_ball",
+                "velocity: v = m v - a g; x += v, which differs when the rate changes",
+                choices=("heavy_ball", "velocity"),
+            ),
+        ),
         notes="The step grows by up to 1 / (1 - m): at m = 0.9 use about a tenth of sgd's rate.",
     ),
     Entry(
@@ -69,7 +90,7 @@ OPTIMIZERS = (
         "Zeiler 2012, https://arxiv.org/abs/1212.5701",
         (
             _rate(1.0, "1 is the published rule"),
-            _fraction("decay", 0.95, "r, memory of both running averages"),
+            _fraction("rho", 0.95, "r, memory of both running averages"),
             _eps(1e-6),
         ),
     ),
@@ -81,10 +102,19 @@ OPTIMIZERS = (
         "Hinton 2012, Neural networks for machine learning, lecture 6e",
         (
             _rate(0.001),
-            _fraction("decay", 0.9, "r, memory of the running mean of squared gradients"),
+            _fraction(
+                "decay", 0.9, "r, memory of the running mean of squared gradients"
+            ),
             _eps(1e-8),
-            _fraction("momentum", 0.0, "m, the share of the last step that is kept; 0 is none"),
-            Hyper("centered", "bool", False, "subtract the squared running mean of the gradient"),
+            _fraction(
+                "momentum", 0.0, "m, the share of the last step that is kept; 0 is none"
+            ),
+            Hyper(
+                "centered",
+                "bool",
+                False,
+                "subtract the squared running mean of the gradient",
+            ),
         ),
     ),
     Entry(
@@ -157,7 +187,9 @@ def _warmup(default: float = 0.0, *, low_open: bool = False) -> Hyper:
 
 def _decay_rate(default: float) -> Hyper:
     summary = "k, decay per epoch"
-    return Hyper("rate", "float", default, summary, low=0.0, low_open=True, traced=True, log=True)
+    return Hyper(
+        "rate", "float", default, summary, low=0.0, low_open=True, traced=True, log=True
+    )
 
 
 SCHEDULES = (
@@ -177,7 +209,13 @@ SCHEDULES = (
         "He et al. 2015, https://arxiv.org/abs/1512.03385 (section 3.4)",
         (
             Hyper(
-                "every", "float", 10.0, "epochs between drops", low=0.0, low_open=True, traced=True
+                "every",
+                "float",
+                10.0,
+                "epochs between drops",
+                low=0.0,
+                low_open=True,
+                traced=True,
             ),
             Hyper(
                 "factor",
@@ -341,7 +379,8 @@ PENALTIES = (
         "x -= a w x",
         "Hanson and Pratt 1988; Loshchilov and Hutter 2017",
         _strength("weight_decay", "w, times the learning rate"),
-        notes=_EXEMPT + " The rule adamw has a weight_decay of its own; give one of the two.",
+        notes=_EXEMPT
+        + " The rule adamw has a weight_decay of its own; give one of the two.",
     ),
     Entry(
         "penalty",

@@ -1,0 +1,342 @@
+"""From a study to its arms: crossing, exclusion, readable unique names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lanework.catalog import CATALOG
+from lanework.errors import Problem, SpecError
+from lanework.spec.check import got, names_hint
+from lanework.spec.compare import CHOICES, apply_all
+from lanework.spec.sections import build_config, plain_config
+from lanework.spec.types import (
+    Arm,
+    Choice,
+    Factor,
+    Recipe,
+    RunConfig,
+    StudySpec,
+    known_task,
+)
+
+__all__ = ["check_arms", "expand", "resolve"]
+
+MAX_ARMS = 100_000
+LOSS_BY_TASK: Mapping[str, str] = {
+    "classification": "cross_entropy",
+    "regression": "mse",
+}
+METRIC_BY_TASK: Mapping[str, str] = {
+    "classification": "val_accuracy",
+    "regression": "val_rmse",
+}
+Label = float | int | bool | str | None
+
+
+def expand(spec: StudySpec) -> tuple[Arm, ...]:
+    """All arms of a study, in the order of the file, the last factor changing fastest.
+
+    Args:
+        spec: The study.
+
+    Returns:
+        The arms; each is to be run once per seed.
+
+    Raises:
+        SpecError: A combination is impossible; all problems together.
+    """
+    arms, problems = check_arms(spec)
+    if problems:
+        raise SpecError(problems, where=spec.study)
+    return arms
+
+
+def resolve(spec: StudySpec, *, task: str) -> StudySpec:
+    """The study with what follows from the task filled in: the loss and the metric of the report.
+
+    Args:
+        spec: The study.
+        task: ``classification`` or ``regression``, as found in the data.
+    """
+    data = spec.data.model_copy(update={"task": task})
+    metric = spec.report.metric or METRIC_BY_TASK[task]
+    report = spec.report.model_copy(update={"metric": metric})
+    train = spec.train
+    if train.loss is None:
+        train = train.model_copy(update={"loss": Choice(name=LOSS_BY_TASK[task])})
+    return spec.model_copy(update={"data": data, "train": train, "report": report})
+
+
+def check_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
+    """All arms and all problems of making them."""
+    problems = [*_too_many(spec), *_check_exclude(spec)]
+    if problems:
+        return (), problems
+    base = plain_config(RunConfig(data=spec.data, model=spec.model, train=spec.train))
+    cells, used = _cells(spec)
+    for index in range(len(spec.exclude)):
+        if index not in used:
+            text = f"must match a combination, got {got(spec.exclude[index])}, which matches none."
+            problems.append(Problem(f"exclude[{index}]", f"{text} Mend or remove it."))
+    if not cells:
+        problems.append(
+            Problem(
+                "exclude", "must leave a combination, got all excluded. Remove one."
+            )
+        )
+    configs = []
+    for cell in cells:
+        config, found = _config(base, cell)
+        problems += [item for item in found if item not in problems]
+        configs.append(config)
+    if problems:
+        return (), problems
+    return _name_arms(
+        spec, cells, [config for config in configs if config is not None]
+    ), []
+
+
+class _Cell:
+    """One combination: a recipe, if any, and one value per factor."""
+
+    def __init__(
+        self, recipe: Recipe | None, factors: Sequence[Factor], picks: Sequence[int]
+    ) -> None:
+        self.recipe = recipe
+        self.factors = factors
+        self.picks = picks
+        self.values = [
+            factor.values[pick] for factor, pick in zip(factors, picks, strict=True)
+        ]
+
+    def settings(self) -> list[tuple[str, Any]]:
+        return [
+            (factor.path, value)
+            for factor, value in zip(self.factors, self.values, strict=True)
+        ]
+
+    def places(self) -> dict[str, str]:
+        """Full path to the place in the file that set it."""
+        places = {}
+        if self.recipe is not None:
+            places = {
+                path: f"compare.recipes {self.recipe.name!r}, {path}"
+                for path in self.recipe.settings
+            }
+        for factor, pick in zip(self.factors, self.picks, strict=True):
+            places[factor.path] = f"compare.{factor.key}[{pick}]"
+        return places
+
+
+def _cells(spec: StudySpec) -> tuple[list[_Cell], set[int]]:
+    recipes: Sequence[Recipe | None] = spec.compare.recipes or (None,)
+    ranges = [range(len(factor.values)) for factor in spec.compare.factors]
+    cells, used = [], set()
+    for recipe, *picks in itertools.product(recipes, *ranges):
+        cell = _Cell(recipe, spec.compare.factors, picks)
+        hits = [
+            index for index, rule in enumerate(spec.exclude) if _matches(rule, cell)
+        ]
+        used.update(hits)
+        if not hits:
+            cells.append(cell)
+    return cells, used
+
+
+def _matches(rule: Mapping[str, Any], cell: _Cell) -> bool:
+    known: dict[str, Any] = {"recipe": cell.recipe.name if cell.recipe else None}
+    for factor, value in zip(cell.factors, cell.values, strict=True):
+        known[factor.key] = known[factor.path] = value
+    return all(_is_among(known[key], wanted) for key, wanted in rule.items())
+
+
+def _is_among(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, list | tuple) and not (
+        isinstance(value, list) and value == list(wanted)
+    ):
+        return any(_is_among(value, item) for item in wanted)
+    name = value.get("name", value.get("net")) if isinstance(value, Mapping) else value
+    if isinstance(wanted, Mapping) and isinstance(value, Mapping):
+        return all(key in value and value[key] == item for key, item in wanted.items())
+    if isinstance(name, bool) or isinstance(wanted, bool):
+        return name is wanted
+    return bool(name == wanted)
+
+
+def _check_exclude(spec: StudySpec) -> list[Problem]:
+    known = [
+        name for factor in spec.compare.factors for name in (factor.key, factor.path)
+    ]
+    if spec.compare.recipes:
+        known.append("recipe")
+    problems = []
+    for index, rule in enumerate(spec.exclude):
+        where = f"exclude[{index}]"
+        if not rule:
+            problems.append(
+                Problem(where, "must name a factor, got nothing. Remove it.")
+            )
+        for key in rule:
+            if key not in known:
+                text = f"must be a factor of compare, got {key!r}. {names_hint(key, known)}"
+                problems.append(Problem(f"{where}.{key}", text))
+    return problems
+
+
+def _too_many(spec: StudySpec) -> list[Problem]:
+    count = max(len(spec.compare.recipes), 1)
+    for factor in spec.compare.factors:
+        count *= len(factor.values)
+    if count <= MAX_ARMS:
+        return []
+    text = f"must make at most {MAX_ARMS} combinations, got {count}. Use fewer values per factor."
+    return [Problem("compare", text)]
+
+
+def _config(
+    base: dict[str, Any], cell: _Cell
+) -> tuple[RunConfig | None, list[Problem]]:
+    places = cell.places()
+    settings = list(cell.recipe.settings.items()) if cell.recipe else []
+    try:
+        plain = apply_all(apply_all(base, settings), cell.settings())
+    except ValueError as error:
+        return None, [_no_parts(str(error), places)]
+    config, problems = build_config(plain)
+    if config is None:
+        return None, [_relocate(problem, places, plain=plain) for problem in problems]
+    return _fill_in(config), []
+
+
+def _fill_in(config: RunConfig) -> RunConfig:
+    """What follows from other choices: the loss, the initial weights, which weights are kept."""
+    train, model = config.train, config.model
+    task = known_task(config.data)
+    changes: dict[str, Any] = {}
+    if train.loss is None and task is not None:
+        changes["loss"] = Choice(name=LOSS_BY_TASK[task])
+    if train.keep is None:
+        changes["keep"] = "last" if train.early_stopping is None else "best"
+    if changes:
+        train = train.model_copy(update=changes)
+    if model.options.get("init") == "auto" and not model.is_own:
+        activation = model.options["activation"]
+        name = activation["name"] if isinstance(activation, Mapping) else activation
+        init = CATALOG["activation"][name].facts["init"]
+        model = model.model_copy(update={"options": {**model.options, "init": init}})
+    return config.model_copy(update={"train": train, "model": model})
+
+
+def _no_parts(path: str, places: Mapping[str, str]) -> Problem:
+    inner = next(
+        (place for full, place in places.items() if full.startswith(f"{path}.")), path
+    )
+    return Problem(
+        inner,
+        f"must be a key that exists, got a part of {path}, which has none. Use {path}.",
+    )
+
+
+def _relocate(
+    problem: Problem, places: Mapping[str, str], *, plain: Mapping[str, Any]
+) -> Problem:
+    """The problem at the place in `compare` that caused it."""
+    fitting = [path for path in places if f"{problem.path}.".startswith(f"{path}.")]
+    if fitting:
+        path = max(fitting, key=len)
+        return Problem(places[path] + problem.path.removeprefix(path), problem.message)
+    section = problem.path.partition(".")[0]
+    related = [
+        place for path, place in places.items() if path.partition(".")[0] == section
+    ]
+    if related:
+        return Problem(
+            problem.path, f"{problem.message} (Met in a combination with {related[0]}.)"
+        )
+    return problem
+
+
+def _name_arms(
+    spec: StudySpec, cells: Sequence[_Cell], configs: Sequence[RunConfig]
+) -> tuple[Arm, ...]:
+    labels = [_labels(factor) for factor in spec.compare.factors]
+    arms, seen = [], {}
+    for index, (cell, config) in enumerate(zip(cells, configs, strict=True)):
+        factors: dict[str, Label] = {}
+        words = []
+        if cell.recipe is not None:
+            factors["recipe"] = cell.recipe.name
+            words.append(cell.recipe.name)
+        for factor, pick, label in zip(cell.factors, cell.picks, labels, strict=True):
+            value = factor.values[pick]
+            factors[factor.key] = (
+                label[pick] if isinstance(value, Mapping | list) else value
+            )
+            words.append(_word(factor, label[pick]))
+        name = ", ".join(words) or _only_name(config)
+        seen[name] = seen.get(name, 0) + 1
+        unique = name if seen[name] == 1 else f"{name} ({seen[name]})"
+        arms.append(Arm(index=index, name=unique, factors=factors, config=config))
+    return tuple(arms)
+
+
+def _word(factor: Factor, label: str) -> str:
+    if factor.path in CHOICES or factor.path in ("model.net", "model", "train", "data"):
+        return label
+    return f"{factor.key}={label}"
+
+
+def _only_name(config: RunConfig) -> str:
+    return (
+        f"{config.train.optimizer.name}, learning_rate={config.train.learning_rate:.3g}"
+    )
+
+
+def _labels(factor: Factor) -> list[str]:
+    """Short texts of a factor's values, different from each other."""
+    for digits in (3, 6, 17):
+        labels = [_label(value, digits=digits) for value in factor.values]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{label}#{index}" for index, label in enumerate(labels)]
+
+
+def _label(value: Any, *, digits: int) -> str:
+    if isinstance(value, Mapping):
+        return _mapping_label(value, digits=digits)
+    if isinstance(value, list | tuple):
+        return "-".join(_label(item, digits=digits) for item in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+def _mapping_label(value: Mapping[str, Any], *, digits: int) -> str:
+    name = value.get("name", value.get("net", ""))
+    defaults = _defaults(name)
+    parts = [
+        f"{key}={_label(item, digits=digits)}"
+        for key, item in value.items()
+        if key not in ("name", "net") and _plain(defaults.get(key, ...)) != item
+    ]
+    inside = ", ".join(parts)
+    if not name:
+        return inside or "base"
+    return f"{name}({inside})" if inside else str(name)
+
+
+def _defaults(name: Any) -> Mapping[str, Any]:
+    rows: Iterable[Mapping[str, Any]] = CATALOG.values()
+    for row in rows:
+        if name in row:
+            defaults: Mapping[str, Any] = row[name].defaults()
+            return defaults
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

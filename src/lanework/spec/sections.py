@@ -1,0 +1,377 @@
+"""From plain mappings to checked sections: `data`, `model`, `train`. Knows nothing of `compare`.
+
+Owns the translation of pydantic's findings into our messages, the paths relative to the study
+file, and the checks that need more than one key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lanework.catalog import CATALOG
+from lanework.errors import Problem
+from lanework.spec.check import got, join, names_hint
+from lanework.spec.types import (
+    Choice,
+    DataSpec,
+    ModelSpec,
+    RunConfig,
+    TrainSpec,
+    is_own_net,
+    known_task,
+)
+
+__all__ = [
+    "build_config",
+    "build_section",
+    "check_metric",
+    "locate",
+    "plain_config",
+    "plain_section",
+]
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "data": DataSpec,
+    "model": ModelSpec,
+    "train": TrainSpec,
+}
+Model = TypeVar("Model", bound=BaseModel)
+Plain = dict[str, Any]
+
+_LIMITS = {
+    "greater_than": (">", "gt"),
+    "greater_than_equal": (">=", "ge"),
+    "less_than": ("<", "lt"),
+    "less_than_equal": ("<=", "le"),
+}
+_NOUNS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "dict_type": "a mapping (key: value)",
+    "model_type": "a mapping (key: value)",
+    "tuple_type": "a list",
+}
+
+
+def build_section(
+    model: type[Model], value: Any, path: str
+) -> tuple[Model | None, list[Problem]]:
+    """Check one mapping against a model.
+
+    Args:
+        model: The model.
+        value: What was given.
+        path: Where, for the messages.
+
+    Returns:
+        The model, or ``None`` when there are problems, and the problems.
+    """
+    if model is ModelSpec and isinstance(value, Mapping):
+        options = {key: item for key, item in value.items() if key != "net"}
+        value = {"net": value.get("net", "mlp"), "options": options}
+    if not isinstance(value, Mapping):
+        text = f"must be a mapping (key: value), got {got(value)}."
+        return None, [Problem(path, f"{text} Use for example {_example(path)}.")]
+    try:
+        return model.model_validate(dict(value)), []
+    except ValidationError as error:
+        found: list[Problem] = []
+        for finding in error.errors(include_url=False):
+            found += _problems(finding, model=model, path=path)
+        return None, found
+
+
+def build_config(plain: Mapping[str, Any]) -> tuple[RunConfig | None, list[Problem]]:
+    """Check a whole configuration; paths of the problems start at ``data``, ``model``, ``train``."""
+    parts: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, model in SECTIONS.items():
+        parts[name], found = build_section(model, plain.get(name, {}), name)
+        problems += found
+    problems += _rate_twice(plain.get("train", {}), "train")
+    if problems:
+        return None, problems
+    config = RunConfig(**parts)
+    problems = _cross_checks(config)
+    return (None if problems else config), problems
+
+
+def plain_config(config: RunConfig) -> Plain:
+    """A configuration in the form of the file, every default filled in."""
+    return {name: plain_section(getattr(config, name)) for name in SECTIONS}
+
+
+def plain_section(section: BaseModel) -> Plain:
+    """One section in the form of the file: choices by name, options of the network beside it."""
+    if isinstance(section, ModelSpec):
+        return {
+            "net": section.net,
+            **{key: _plain(item) for key, item in section.options.items()},
+        }
+    plain: Plain = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        key = field.serialization_alias or name
+        plain[key] = (
+            _plain_choice(name, value) if isinstance(value, Choice) else _plain(value)
+        )
+    return plain
+
+
+def locate(source: Any, base: Path) -> Any:
+    """A path of the file made absolute; names and anything that is no path stay as they are."""
+    if not isinstance(source, str) or not source or source.startswith("<"):
+        return source
+    if source in CATALOG["source"]:
+        return source
+    path = (base / Path(source).expanduser()).resolve()
+    is_path = "/" in source or "\\" in source or "." in source
+    return str(path) if is_path or path.exists() else source
+
+
+def locate_net(net: Any, base: Path) -> Any:
+    """``file.py:Class`` with the file made absolute."""
+    if not is_own_net(net) or net.startswith("<"):
+        return net
+    file, _, name = net.rpartition(":")
+    return f"{(base / Path(file).expanduser()).resolve()}:{name}"
+
+
+def check_metric(metric: Any, path: str, *, task: str | None) -> list[Problem]:
+    """Check the name of a metric with its split in front (``val_accuracy``)."""
+    if metric is None:
+        return []
+    known = [
+        f"{split}_{row.name}"
+        for split in ("val", "train")
+        for row in CATALOG["metric"].values()
+        if task is None or row.facts["task"] in ("any", task)
+    ]
+    if metric in known:
+        return []
+    if isinstance(metric, str) and metric.startswith("test_"):
+        text = f"must be measured on val or train, got {metric!r}. The test part is used once, "
+        text += f"at the end; use {metric.replace('test_', 'val_', 1)}."
+        return [Problem(path, text)]
+    of = f" of {task}" if task else ""
+    text = f"must be a metric{of} with its part, got {got(metric)}. {names_hint(metric, known)}"
+    return [Problem(path, text)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return plain_section(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _plain_choice(kind: str, choice: Choice) -> Any:
+    return {"name": choice.name, **choice.options} if choice.options else choice.name
+
+
+def _problems(
+    finding: Mapping[str, Any], *, model: type[BaseModel], path: str
+) -> list[Problem]:
+    where = _where(finding["loc"], path)
+    context = finding.get("ctx", {})
+    if finding["type"] == "lanework":
+        nested: list[Problem] = context["problems"]
+        return [
+            Problem(_nested(where, problem.path), problem.message) for problem in nested
+        ]
+    if finding["type"] == "extra_forbidden":
+        keys = _keys(_owner(model, finding["loc"][:-1]))
+        return [
+            Problem(
+                where,
+                f"must be a known key, got {finding['loc'][-1]!r}. {names_hint(finding['loc'][-1], keys)}",
+            )
+        ]
+    if finding["type"] == "missing":
+        return [Problem(where, f"must be given, got nothing. {_missing_hint(where)}")]
+    text = f"must be {_expected(finding)}, got {got(finding['input'])}."
+    return [Problem(where, f"{text} {_hint(model, finding)}")]
+
+
+def _expected(finding: Mapping[str, Any]) -> str:
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind in _LIMITS:
+        sign, key = _LIMITS[kind]
+        return f"{sign} {context[key]:g}"
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind == "string_too_short":
+        return "text that is not empty"
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} character(s) long"
+    return _NOUNS.get(kind, finding["msg"])
+
+
+def _hint(model: type[BaseModel], finding: Mapping[str, Any]) -> str:
+    value = finding["input"]
+    if isinstance(value, str) and finding["type"] in (
+        "int_type",
+        "float_type",
+        "bool_type",
+    ):
+        if re.fullmatch(
+            r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false", value.strip().lower()
+        ):
+            return "Remove the quotes."
+    if finding["type"] == "literal_error":
+        options = re.findall(r"'([^']*)'", str(finding["ctx"]["expected"]))
+        return names_hint(value, options)
+    owner = _owner(model, finding["loc"][:-1])
+    field = owner.model_fields.get(str(finding["loc"][-1])) if owner else None
+    default = (
+        field.get_default(call_default_factory=True, validated_data={})
+        if field
+        else None
+    )
+    if default is None or isinstance(default, BaseModel | Mapping):
+        return (
+            "Leave it out to use the default."
+            if field and not field.is_required()
+            else "Mend it."
+        )
+    return f"Use for example {str(default).lower() if isinstance(default, bool) else default}."
+
+
+def _owner(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that holds the key at the end of ``loc``."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [
+            item
+            for item in candidates
+            if isinstance(item, type) and issubclass(item, BaseModel)
+        ]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _keys(model: type[BaseModel] | None) -> list[str]:
+    if model is None:
+        return []
+    return [
+        field.serialization_alias or name for name, field in model.model_fields.items()
+    ]
+
+
+def _where(loc: tuple[Any, ...], path: str) -> str:
+    for part in loc:
+        path = f"{path}[{part}]" if isinstance(part, int) else join(path, str(part))
+    return path
+
+
+def _nested(path: str, inner: str) -> str:
+    if not inner:
+        return path
+    return path + inner if inner.startswith("[") else join(path, inner)
+
+
+def _missing_hint(where: str) -> str:
+    if where.endswith("source"):
+        return f"Give a file or one of {', '.join(CATALOG['source'])}."
+    return "Add it."
+
+
+def _example(path: str) -> str:
+    examples = {
+        "data": "{source: digits}",
+        "model": "{net: mlp}",
+        "train": "{epochs: 20}",
+    }
+    return examples.get(path, "{}")
+
+
+def _rate_twice(train: Any, path: str) -> list[Problem]:
+    rule = train.get("optimizer") if isinstance(train, Mapping) else None
+    if (
+        not isinstance(rule, Mapping)
+        or "learning_rate" not in rule
+        or "learning_rate" not in train
+    ):
+        return []
+    first, second = train["learning_rate"], rule["learning_rate"]
+    if first == second:
+        return []
+    text = f"must be given once, got {got(second)} here and {got(first)} as {path}.learning_rate."
+    return [Problem(f"{path}.optimizer.learning_rate", f"{text} Remove one of them.")]
+
+
+def _cross_checks(config: RunConfig) -> list[Problem]:
+    train, model, data = config.train, config.model, config.data
+    problems = [*_check_times(train), *_check_files(config)]
+    norm = model.options.get("norm")
+    norm_name = norm.get("name") if isinstance(norm, Mapping) else norm
+    if train.batch_size == 1 and norm_name == "batch" and not model.is_own:
+        text = "must be >= 2 with batch normalisation, got 1: a batch of one has no variance. "
+        problems.append(
+            Problem(
+                "train.batch_size", text + "Use model.norm: layer, or a larger batch."
+            )
+        )
+    own_decay = train.optimizer.options.get("weight_decay", 0.0)
+    if train.weight_decay > 0 and own_decay > 0:
+        rule = train.optimizer.name
+        text = f"must be given once, got {train.weight_decay:g} here and {own_decay:g} in {rule}. "
+        text += f"Use {{name: {rule}, weight_decay: 0}} or leave this one out."
+        problems.append(Problem("train.weight_decay", text))
+    if train.early_stopping is not None:
+        where = "train.early_stopping.metric"
+        problems += check_metric(
+            train.early_stopping.metric, where, task=known_task(data)
+        )
+    return problems
+
+
+def _check_times(train: TrainSpec) -> list[Problem]:
+    problems = []
+    if train.eval_every > train.epochs:
+        text = f"must be <= epochs ({train.epochs}), got {train.eval_every:g}: nothing would be "
+        problems.append(
+            Problem("train.eval_every", text + "evaluated. Use for example 1.")
+        )
+    options = train.schedule.options
+    warmup = options.get("warmup_epochs", 0.0)
+    if warmup >= train.epochs:
+        text = f"must be below epochs ({train.epochs}), got {warmup:g}: the warm-up would never "
+        text += f"end. Use for example {train.epochs / 10:g}, a tenth of training."
+        problems.append(Problem("train.schedule.warmup_epochs", text))
+    every = options.get("every", 0.0)
+    if every >= train.epochs:
+        text = f"must be below epochs ({train.epochs}), got {every:g}: the rate would never drop. "
+        text += f"Use for example {train.epochs / 4:g}, or schedule: constant."
+        problems.append(Problem("train.schedule.every", text))
+    return problems
+
+
+def _check_files(config: RunConfig) -> list[Problem]:
+    net = config.model.net
+    if not config.model.is_own or net.startswith("<"):
+        return []
+    file, _, name = net.rpartition(":")
+    if not name.isidentifier():
+        text = f"must be file.py:Class, got {got(net)}. Write the name of the class after the colon."
+        return [Problem("model.net", text)]
+    if not Path(file).is_file():
+        text = f"must name a file that exists, got {file}. The path is relative to the study file."
+        return [Problem("model.net", text)]
+    return []

@@ -1,0 +1,484 @@
+"""The frozen models that a study is made of. Imports pydantic, the catalogue and errors only.
+
+The models check themselves (strictly: an unknown key or a number in quotes is a problem) and fill
+in every default, so that what is stored is what is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from lanework.catalog import CATALOG
+from lanework.errors import Problem
+from lanework.spec.check import check_choice, check_options, got, names_hint
+
+__all__ = [
+    "Arm",
+    "Choice",
+    "Compare",
+    "DataSpec",
+    "EarlyStopping",
+    "Factor",
+    "Heal",
+    "ModelSpec",
+    "Recipe",
+    "ReportSpec",
+    "RunConfig",
+    "SplitSpec",
+    "StudySpec",
+    "TrainSpec",
+    "known_task",
+]
+
+OBJECT = "<object>"
+PARTS = ("train", "val", "test")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        populate_by_name=True,
+    )
+
+
+def _refuse(problems: list[Problem]) -> PydanticCustomError:
+    """A pydantic error that carries problems, with paths relative to where it is raised."""
+    text = "; ".join(str(problem) for problem in problems)
+    return PydanticCustomError(
+        "lanework", "{text}", {"text": text, "problems": problems}
+    )
+
+
+def _refuse_text(message: str) -> PydanticCustomError:
+    return _refuse([Problem("", message)])
+
+
+class Choice(_Frozen):
+    """A name of the catalogue with every option filled in.
+
+    Attributes:
+        name: The name of the catalogue row.
+        options: Every option with its value (the learning rate of an update rule is not among
+            them: it is ``TrainSpec.learning_rate``).
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def _to_choice(kind: str, value: Any) -> Any:
+    if value is None and kind == "loss":
+        return None
+    if isinstance(value, Choice):
+        value = {"name": value.name, **value.options}
+    name, options, problems = check_choice(kind, value, "")
+    if problems:
+        raise _refuse(problems)
+    options.pop("learning_rate", None)
+    return Choice(name=name, options=options)
+
+
+def _to_name(kind: str, value: Any) -> Any:
+    name, _, problems = check_choice(kind, value, "")
+    if problems:
+        raise _refuse(problems)
+    return name
+
+
+def _to_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class SplitSpec(_Frozen):
+    """How the samples are shared out; parts that are not given share what is left evenly.
+
+    With a test file of its own, ``test`` is not used and ``train`` and ``val`` keep their ratio.
+    """
+
+    train: float = Field(
+        0.7, gt=0, le=1, description="share of the samples to learn from"
+    )
+    val: float = Field(
+        0.15, gt=0, lt=1, description="share to choose by and to stop by"
+    )
+    test: float = Field(0.15, ge=0, lt=1, description="share used once, at the end")
+    stratify: bool = Field(True, description="same class shares in all parts")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the split")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_rest(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        given = {part: value[part] for part in PARTS if part in value}
+        absent = [part for part in PARTS if part not in given]
+        numbers = [item for item in given.values() if type(item) in (int, float)]
+        if not given or not absent or len(numbers) < len(given):
+            return value
+        rest = round((1 - sum(numbers)) / len(absent), 12)
+        return {**value, **dict.fromkeys(absent, rest)} if rest > 0 else value
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitSpec:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            text = f"train, val and test must add up to 1, got {total:.6g}. Give two of the three; "
+            raise _refuse_text(text + "the last one takes what is left.")
+        return self
+
+
+def _check_source(value: Any) -> Any:
+    if (
+        not isinstance(value, str)
+        or value in CATALOG["source"]
+        or value.startswith("<")
+    ):
+        return value
+    if "/" in value or "\\" in value or "." in value:
+        return value
+    hint = names_hint(value, CATALOG["source"])
+    raise _refuse_text(
+        f"must be the name of a data set or the path of a file, got {got(value)}. {hint} "
+        "A file is looked for beside the study file."
+    )
+
+
+Columns = dict[str, Literal["numeric", "category", "ignore"]]
+
+
+class DataSpec(_Frozen):
+    """Which data, and how it is prepared."""
+
+    source: Annotated[str, BeforeValidator(_check_source)] = Field(
+        description="name of a built-in data set, or path of a file relative to the study file"
+    )
+    target: str | None = Field(None, min_length=1, description="column to predict")
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="auto: decided from the target, and said in the report"
+    )
+    split: SplitSpec = Field(SplitSpec(), description="how the samples are shared out")
+    test_source: str | None = Field(
+        None,
+        min_length=1,
+        validation_alias="test",
+        serialization_alias="test",
+        description="file with the test part, of the same form as the source",
+    )
+    columns: Columns = Field(
+        {}, description="column name to numeric, category or ignore"
+    )
+    prepare: Annotated[str, BeforeValidator(partial(_to_name, "preparation"))] = Field(
+        "standard",
+        description="what is done to numbers; learned on the training part only",
+    )
+    categories: Annotated[str, BeforeValidator(partial(_to_name, "encoding"))] = Field(
+        "onehot", description="how categories enter"
+    )
+    missing: Annotated[tuple[str, ...], BeforeValidator(_to_tuple)] = Field(
+        (), description="further markers of a missing value, besides the usual ones"
+    )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="between columns; not given: guessed",
+    )
+    header: bool | None = Field(
+        None, description="first line holds names; not given: guessed"
+    )
+    limit_rows: int | None = Field(None, ge=2, description="use only that many rows")
+    scale_target: bool = Field(
+        True, description="regression: train on a target of mean 0 and variance 1"
+    )
+
+
+class ModelSpec(_Frozen):
+    """The network: a catalogue name with every option, or an own module with its arguments.
+
+    In a study file the options stand beside ``net``. ``net`` is a catalogue name,
+    ``"file.py:Class"``, or ``"<object>"`` for a class given from Python.
+    """
+
+    net: str = Field("mlp", description="name of a network, or file.py:Class")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the network"
+    )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is the user's own module."""
+        return is_own_net(self.net)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not isinstance(
+            value.get("options", {}), Mapping
+        ):
+            return value
+        net = value.get("net", "mlp")
+        options, problems = check_net(net, value.get("options", {}))
+        if problems:
+            raise _refuse(problems)
+        return {**value, "net": net, "options": options}
+
+
+def is_own_net(net: object) -> bool:
+    """Whether ``net`` names the user's own module and not a row of the catalogue."""
+    return isinstance(net, str) and (net.startswith("<") or ":" in net)
+
+
+def check_net(
+    net: Any, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The options of a network with every default, and the problems (paths relative to model)."""
+    if is_own_net(net):
+        return _check_arguments(given)
+    name, options, problems = check_choice("net", net, "net")
+    if not name or not isinstance(net, str):
+        text = (
+            problems[0].message
+            if problems
+            else f"must be a name, got {got(net)}. Use mlp."
+        )
+        hint = " An own module is written file.py:Class."
+        return {}, [Problem("net", text + hint)]
+    options, problems = check_options(CATALOG["net"][name], given, "")
+    return options, problems
+
+
+def _check_arguments(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    options, problems = {}, []
+    for key, value in given.items():
+        options[key] = _to_tuple(value)
+        items = options[key] if isinstance(options[key], tuple) else (options[key],)
+        if not all(
+            item is None or isinstance(item, bool | int | float | str) for item in items
+        ):
+            text = f"must be a number, text, true, false or a list of those, got {got(value)}. "
+            problems.append(
+                Problem(key, text + "Build anything else inside the module.")
+            )
+        elif any(isinstance(item, float) and item - item != 0 for item in items):
+            problems.append(
+                Problem(key, f"must be finite, got {got(value)}. Use a finite number.")
+            )
+    return options, problems
+
+
+class EarlyStopping(_Frozen):
+    """Stop a run that has not got better for some evaluations."""
+
+    patience: int = Field(
+        5, ge=1, description="evaluations without progress before stopping"
+    )
+    min_delta: float = Field(
+        0.0, ge=0, description="what counts as progress, in the metric's unit"
+    )
+    metric: str | None = Field(None, description="not given: the metric of the report")
+
+
+class Heal(_Frozen):
+    """What happens when a run's loss stops being finite."""
+
+    retries: int = Field(
+        2, ge=0, description="returns to the last good snapshot; 0: none"
+    )
+    factor: float = Field(
+        0.5, gt=0, lt=1, description="learning rate times this at each return"
+    )
+
+
+def _to_stopping(value: Any) -> Any:
+    if value is False:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"patience": value}
+    return value
+
+
+def _check_batch(value: Any) -> Any:
+    if value == "all" or (
+        isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    ):
+        return value
+    raise _refuse_text(
+        f"must be a whole number >= 1 or all, got {got(value)}. Use for example 64."
+    )
+
+
+class TrainSpec(_Frozen):
+    """The recipe: everything about how a run is trained."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training part")
+    batch_size: Annotated[int | str, BeforeValidator(_check_batch)] = Field(
+        64, description="samples per step; all: the whole training part"
+    )
+    loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = (
+        Field(None, description="not given: cross_entropy for classes, mse for numbers")
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
+    )
+    optimizer: Annotated[Choice, BeforeValidator(partial(_to_choice, "optimizer"))] = (
+        Field(
+            default_factory=lambda: _to_choice("optimizer", "adam"),
+            description="update rule",
+        )
+    )
+    learning_rate: float = Field(
+        0.001, gt=0, description="not given: the update rule's default"
+    )
+    schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = (
+        Field(
+            default_factory=lambda: _to_choice("schedule", "constant"),
+            description="how the learning rate changes over training",
+        )
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        description="scale the gradient down to this global norm; not given: off",
+    )
+    l1: float = Field(0.0, ge=0, description="adds l1 sum |w| to the loss")
+    l2: float = Field(0.0, ge=0, description="adds l2 / 2 sum w^2 to the loss")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="decoupled: each step takes rate times this share off the weights",
+    )
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_to_stopping)] = (
+        Field(
+            None, description="stop when nothing got better for `patience` evaluations"
+        )
+    )
+    keep: Literal["best", "last"] | None = Field(
+        None,
+        description="weights to keep; not given: best with early stopping, else last",
+    )
+    eval_every: float = Field(
+        1.0, gt=0, description="epochs between evaluations, or a fraction"
+    )
+    heal: Heal = Field(
+        Heal(), description="what happens when the loss stops being finite"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_rate(cls, value: Any) -> Any:
+        """The rate: given in train, else with the rule, else the rule's default."""
+        if not isinstance(value, Mapping) or "learning_rate" in value:
+            return value
+        rule = value.get("optimizer", "adam")
+        given = dict(rule) if isinstance(rule, Mapping) else {}
+        if "learning_rate" in given:
+            rate = given.pop("learning_rate")
+            return {**value, "optimizer": given, "learning_rate": rate}
+        name = rule.name if isinstance(rule, Choice) else given.get("name", rule)
+        row = CATALOG["optimizer"].get(name) if isinstance(name, str) else None
+        rate = row.hyper("learning_rate").default if row else 0.001
+        return {**value, "learning_rate": rate}
+
+
+class ReportSpec(_Frozen):
+    """What the report ranks by."""
+
+    metric: str | None = Field(
+        None, description="not given: val_accuracy for classes, val_rmse for numbers"
+    )
+
+
+class RunConfig(_Frozen):
+    """Everything about a run but its seed."""
+
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec
+
+
+class Factor(_Frozen):
+    """One factor of the comparison.
+
+    Attributes:
+        key: As written in the file (``optimizer``).
+        path: The full key path (``train.optimizer``).
+        values: Its values in the form of the file, with every default filled in.
+    """
+
+    key: str
+    path: str
+    values: tuple[Any, ...]
+
+
+class Recipe(_Frozen):
+    """A whole named recipe: settings by full key path, in the form of the file."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+class Compare(_Frozen):
+    """What is compared: factors, crossed with each other and with the recipes, if any."""
+
+    factors: tuple[Factor, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+
+
+class StudySpec(_Frozen):
+    """A whole study, as understood.
+
+    Attributes:
+        study: Name of the study, also of its folder.
+        data: The data of every arm, unless compared.
+        model: The network of every arm, unless compared.
+        train: The recipe of every arm, unless compared.
+        compare: What is compared.
+        exclude: Combinations to leave out: factor key to a value or a list of values.
+        seeds: The seeds; each arm is run once per seed.
+        report: What the report ranks by.
+        notes: Free text for the report.
+    """
+
+    study: str
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec
+    compare: Compare = Compare()
+    exclude: tuple[dict[str, Any], ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    report: ReportSpec = ReportSpec()
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is compared: a combination of factor values, to be run once per seed.
+
+    Attributes:
+        index: Position in the expanded study.
+        name: Short label made of the factor values; unique in the study.
+        factors: Factor key to value; a choice by its label, a list as ``64-64``.
+        config: Everything about its runs but the seed.
+    """
+
+    index: int
+    name: str
+    factors: dict[str, float | int | bool | str | None]
+    config: RunConfig
+
+
+def known_task(data: DataSpec) -> str | None:
+    """``classification`` or ``regression`` where it is known without looking at the data."""
+    if data.task != "auto":
+        return data.task
+    row = CATALOG["source"].get(data.source)
+    return row.facts.get("task") if row else None
