@@ -1,0 +1,218 @@
+"""The tables of the benchmark: what is measured, against whom, and which bars it must clear.
+
+Only data; imports the standard library. The bars are those of the issue that asked for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to do the same work without Lanework.
+
+    Attributes:
+        script: File under `peers/`.
+        label: Name on the page.
+        needs: Packages that must be importable.
+        threads: PyTorch threads; None leaves the default.
+        cache: Environment variable of its compilation cache, when it has one on disk; measured
+            with a filled cache (`warm`) and, as `NAME_cold`, with an empty one.
+    """
+
+    script: str
+    label: str
+    needs: tuple[str, ...]
+    threads: int | None = None
+    cache: str | None = None
+    is_cold: bool = False
+
+
+TORCH = ("torch",)
+INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
+PEERS: dict[str, Peer] = {
+    "torch_loader": Peer("torch_loader", "PyTorch + DataLoader", TORCH),
+    "torch_loader_1": Peer("torch_loader", "PyTorch + DataLoader, 1 thread", TORCH, threads=1),
+    "torch_index": Peer("torch_index", "PyTorch index loop", TORCH),
+    "torch_index_1": Peer("torch_index", "PyTorch index loop, 1 thread", TORCH, threads=1),
+    "torch_compile": Peer("torch_compile", "torch.compile", TORCH, cache=INDUCTOR),
+    "torch_compile_1": Peer(
+        "torch_compile", "torch.compile, 1 thread", TORCH, threads=1, cache=INDUCTOR
+    ),
+    "torch_compile_cold": Peer(
+        "torch_compile", "torch.compile, empty cache", TORCH, cache=INDUCTOR, is_cold=True
+    ),
+    "torch_vmap": Peer("torch_vmap", "torch.func.vmap by hand", TORCH),
+    "sklearn_mlp": Peer("sklearn_mlp", "scikit-learn MLPClassifier", ("sklearn",)),
+    "keras_jax": Peer("keras_jax", "Keras 3 on JAX", ("keras", "jax")),
+    "keras_jax_cached": Peer(
+        "keras_jax",
+        "Keras 3 on JAX, compilation cache on",
+        ("keras", "jax"),
+        cache="JAX_COMPILATION_CACHE_DIR",
+    ),
+    "lightning_trainer": Peer("lightning_trainer", "Lightning", ("torch", "lightning")),
+    "skorch_net": Peer("skorch_net", "skorch", ("torch", "skorch")),
+}
+# The same peer with other settings: "the best of 1 and 2 threads" looks at all of a row.
+VARIANTS = {
+    "torch_loader": ("torch_loader", "torch_loader_1"),
+    "torch_index": ("torch_index", "torch_index_1"),
+    "torch_compile": ("torch_compile", "torch_compile_1"),
+    "keras_jax": ("keras_jax", "keras_jax_cached"),
+}
+
+LANEWORK = {
+    "lanework_warm": "Lanework, warm compilation cache",
+    "lanework_cold": "Lanework, empty compilation cache",
+    "lanework_unwatched": "Lanework, monitoring off, warm cache",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work that everybody does.
+
+    Attributes:
+        title: What it is, for the page.
+        study: File under `studies/`.
+        lanework: Which forms of Lanework take part.
+        peers: Which peers take part by default.
+        peer_runs: Peers train only that many of the runs (evenly chosen). They work through runs
+            one after the other, so their rate per sample does not depend on how many; None: all.
+    """
+
+    title: str
+    study: str
+    lanework: tuple[str, ...]
+    peers: tuple[str, ...] = ()
+    peer_runs: int | None = None
+
+
+BOTH = ("lanework_warm", "lanework_cold")
+EAGER = ("torch_index", "torch_index_1")
+COMPILED = ("torch_compile", "torch_compile_1")
+CASES: dict[str, Case] = {
+    "r1": Case(
+        "25 runs on digits: MLP 64-64-64-10, batch 64, 30 epochs, Adam, 5 rates x 5 seeds",
+        "r1.yaml",
+        (*BOTH, "lanework_unwatched"),
+        tuple(PEERS),
+    ),
+    "r2": Case(
+        "240 runs on digits: the same net, 8 optimizers x 5 rates x 6 seeds",
+        "r2.yaml",
+        BOTH,
+        ("torch_loader", "torch_loader_1", "torch_index_1"),
+    ),
+    "r3": Case(
+        "MLP 784-256-128-10 on Fashion-MNIST, batch 128, 16 lanes",
+        "r3.yaml",
+        ("lanework_warm", "lanework_unwatched"),
+        (*EAGER, *COMPILED, "torch_vmap"),
+        peer_runs=2,
+    ),
+    "r4": Case(
+        "CNN 32-64-128 on Fashion-MNIST, batch 64, 4 lanes",
+        "r4.yaml",
+        ("lanework_warm", "lanework_unwatched"),
+        (*EAGER, *COMPILED),
+        peer_runs=1,
+    ),
+    "memory": Case("2 000 runs of R1's net at once", "memory.yaml", ("lanework_warm",)),
+}
+# Not studies: `peak` (matrix rate) and `start` (command line, import) have their own code.
+EXTRA_CASES = {
+    "peak": "float32 matrix peak of this machine",
+    "start": "Start of the command line, import, and writing a report again",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise.
+
+    Attributes:
+        id: Short name.
+        case: Case it is measured in.
+        text: What is compared, for the page.
+        measure: `wall` or `training` (ours against theirs), `rate` (per lane-sample), or the name
+            of a single figure of the case.
+        ours: Lanework's contender.
+        theirs: The peer; empty for a single figure.
+        bar: What must be reached; None when only an aim was set.
+        aim: What is hoped for.
+        is_ceiling: The figure must stay below the bar instead of above.
+        unit: `x`, `s`, `bytes` or `fraction`.
+    """
+
+    id: str
+    case: str
+    text: str
+    measure: str
+    ours: str = "lanework_warm"
+    theirs: str = ""
+    bar: float | None = None
+    aim: float | None = None
+    is_ceiling: bool = False
+    unit: str = "x"
+
+
+def _ratio(id: str, measure: str, ours: str, theirs: str, bar: float, aim: float | None) -> Bar:
+    case = id.split(".")[0]
+    kind = {"wall": "whole process", "training": "training alone", "rate": "rate per lane-sample"}
+    state = {"lanework_warm": "warm", "lanework_cold": "cold"}[ours]
+    text = f"{case.upper()} {kind[measure]}, {state}, against {PEERS[theirs].label}"
+    return Bar(id, case, text, measure, ours, theirs, bar, aim)
+
+
+BARS: tuple[Bar, ...] = (
+    _ratio("r1.warm.loader", "wall", "lanework_warm", "torch_loader", 4, 6),
+    _ratio("r1.warm.lightning", "wall", "lanework_warm", "lightning_trainer", 10, None),
+    _ratio("r1.warm.keras", "wall", "lanework_warm", "keras_jax", 10, None),
+    _ratio("r1.cold.loader", "wall", "lanework_cold", "torch_loader", 2.5, None),
+    _ratio("r1.cold.lightning", "wall", "lanework_cold", "lightning_trainer", 6, None),
+    _ratio("r1.cold.keras", "wall", "lanework_cold", "keras_jax", 6, None),
+    _ratio("r1.training", "training", "lanework_warm", "torch_loader", 25, None),
+    Bar(
+        "r1.peak", "r1", "R1 training as a fraction of the matrix peak", "peak_fraction",
+        aim=0.5, unit="fraction",
+    ),
+    _ratio("r2.warm.loader", "wall", "lanework_warm", "torch_loader", 10, None),
+    _ratio("r2.cold.loader", "wall", "lanework_cold", "torch_loader", 6, None),
+    _ratio("r3.eager", "rate", "lanework_warm", "torch_index", 2.2, None),
+    _ratio("r3.compile", "rate", "lanework_warm", "torch_compile", 1.4, None),
+    Bar(
+        "r3.peak", "r3", "R3 training as a fraction of the matrix peak", "peak_fraction",
+        aim=0.8, unit="fraction",
+    ),
+    _ratio("r4.eager", "rate", "lanework_warm", "torch_index", 1.2, None),
+    Bar(
+        "memory", "memory", "Peak resident memory of 2 000 runs", "peak_rss_bytes",
+        bar=2.5 * GIB, is_ceiling=True, unit="bytes",
+    ),
+    Bar(
+        "start.help", "start", "`lanework --help`, whole process", "help_s",
+        bar=0.3, is_ceiling=True, unit="s",
+    ),
+    Bar(
+        "start.import", "start", "`import lanework`, inside the process", "import_s",
+        bar=0.2, is_ceiling=True, unit="s",
+    ),
+    Bar(
+        "r1.watching", "r1", "Records and default monitoring in R1, share of training time",
+        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+    ),
+    Bar(
+        "r3.watching", "r3", "Records and default monitoring in R3, share of training time",
+        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+    ),
+    Bar(
+        "r4.watching", "r4", "Records and default monitoring in R4, share of training time",
+        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+    ),
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""From raw repetitions to figures and verdicts. Pure: a result dictionary in, rows out."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from cases import BARS, VARIANTS, Bar
+
+
+@dataclass(frozen=True)
+class Check:
+    """One bar with what was measured.
+
+    Attributes:
+        bar: The promise.
+        value: Measured figure; None when something was not measured.
+        value_best: The same against the fastest variant of the peer (threads, cache); None
+            when there is no other variant.
+        is_met: Whether the bar is reached (None: not measured, or only an aim was set).
+        missing: What was not measured.
+    """
+
+    bar: Bar
+    value: float | None
+    value_best: float | None
+    is_met: bool | None
+    missing: str = ""
+
+    def short_of(self) -> str:
+        """By how much the bar is missed, in words; empty when it is not."""
+        if self.is_met is not False or self.value is None or self.bar.bar is None:
+            return ""
+        if self.bar.is_ceiling:
+            return f"{show(self.value - self.bar.bar, self.bar.unit)} over"
+        return f"{100 * (1 - self.value / self.bar.bar):.0f} % short"
+
+
+def show(value: float | None, unit: str) -> str:
+    """A figure with its unit, for people."""
+    if value is None:
+        return "-"
+    if unit == "bytes":
+        return f"{value / 1024**3:.2f} GiB"
+    if unit == "fraction":
+        return f"{100 * value:.1f} %"
+    return f"{value:.2f} {unit}" if unit == "s" else f"{value:.2f}{unit}"
+
+
+def median(contender: dict, quantity: str) -> float | None:
+    """Median over the repetitions of a contender; None when it was not measured."""
+    values = [
+        float(row[quantity]) for row in contender.get("repetitions", ()) if row.get(quantity) is not None
+    ]
+    return statistics.median(values) if values else None
+
+
+def rate(contender: dict) -> float | None:
+    """Median of training samples per second of training, all lanes together."""
+    values = [
+        row["num_samples"] / row["train_s"]
+        for row in contender.get("repetitions", ())
+        if row.get("train_s") and row.get("num_samples")
+    ]
+    return statistics.median(values) if values else None
+
+
+def seconds_per_sample(contender: dict) -> float | None:
+    """Inverse of `rate`."""
+    found = rate(contender)
+    return 1 / found if found else None
+
+
+def cost(contender: dict, measure: str) -> float | None:
+    """What less of is better: seconds of the process or of training, or seconds per sample."""
+    if measure == "wall":
+        return median(contender, "wall_s")
+    return seconds_per_sample(contender)
+
+
+def peak_fraction(result: dict, case: dict) -> float | None:
+    """Share of the measured matrix peak that training reaches."""
+    peak = result["cases"].get("peak", {}).get("gflops", {}).get("float32")
+    reached = rate(case["contenders"].get("lanework_warm", {}))
+    if not peak or not reached:
+        return None
+    return reached * case["work"]["flops_per_sample"] / (peak * 1e9)
+
+
+def watching_fraction(case: dict) -> float | None:
+    """Training time with records and monitoring over the time without, minus 1."""
+    contenders = case["contenders"]
+    on, off = (
+        median(contenders.get(name, {}), "train_s") for name in ("lanework_warm", "lanework_unwatched")
+    )
+    return on / off - 1 if on and off else None
+
+
+def single(result: dict, case: dict, bar: Bar) -> float | None:
+    """A figure that is not a ratio against a peer."""
+    if bar.measure == "peak_fraction":
+        return peak_fraction(result, case)
+    if bar.measure == "watching_fraction":
+        return watching_fraction(case)
+    if bar.case == "start":
+        return case.get(bar.measure)
+    return median(case["contenders"].get(bar.ours, {}), bar.measure)
+
+
+def check(result: dict, bar: Bar) -> Check:
+    """Measure one bar in a result."""
+    case = result["cases"].get(bar.case)
+    if case is None:
+        return Check(bar, None, None, None, f"{bar.case} was not run")
+    best = None
+    if bar.theirs:
+        contenders = case["contenders"]
+        ours = cost(contenders.get(bar.ours, {}), bar.measure)
+        costs = {
+            name: cost(contenders.get(name, {}), bar.measure)
+            for name in VARIANTS.get(bar.theirs, (bar.theirs,))
+        }
+        theirs = costs[bar.theirs]
+        value = theirs / ours if theirs and ours else None
+        known = [found for found in costs.values() if found]
+        best = min(known) / ours if len(known) > 1 and ours else None
+    else:
+        value = single(result, case, bar)
+    if value is None:
+        return Check(bar, None, None, None, why_missing(case, bar))
+    if bar.bar is None:
+        return Check(bar, value, best, None)
+    return Check(bar, value, best, value <= bar.bar if bar.is_ceiling else value >= bar.bar)
+
+
+def why_missing(case: dict, bar: Bar) -> str:
+    """Which contender has no figure, and why."""
+    for name in (bar.ours, bar.theirs):
+        contender = case.get("contenders", {}).get(name)
+        if name and contender is not None and not contender.get("repetitions"):
+            reason = contender.get("skipped") or contender.get("failed", "")
+            return f"{name}: {reason.strip().splitlines()[-1] if reason else 'no figure'}"
+    return "not measured"
+
+
+def checks(result: dict) -> list[Check]:
+    """All bars in the order of the table."""
+    return [check(result, bar) for bar in BARS]
+
+
+def lines(result: dict) -> list[str]:
+    """The bars as text, one line each."""
+    rows = []
+    for found in checks(result):
+        bar = found.bar
+        sign = "<=" if bar.is_ceiling else ">="
+        goal = f"{sign} {show(bar.bar, bar.unit)}" if bar.bar is not None else "aim"
+        if bar.aim is not None:
+            goal += f" (aim {show(bar.aim, bar.unit)})"
+        state = {True: "met", False: f"MISSED, {found.short_of()}", None: "no bar"}[found.is_met]
+        if found.value is None:
+            state = f"not measured ({found.missing})"
+        best = f"  [best variant: {show(found.value_best, bar.unit)}]" if found.value_best else ""
+        rows.append(f"{bar.text:78s} {show(found.value, bar.unit):>10s}  {goal:20s} {state}{best}")
+    return rows
