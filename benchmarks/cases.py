@@ -22,6 +22,8 @@ class Peer:
         threads: PyTorch threads; None leaves the default.
         cache: Environment variable of its compilation cache, when it has one on disk; measured
             with a filled cache (`warm`) and, as `NAME_cold`, with an empty one.
+        is_cold: Whether that cache is emptied before each repetition.
+        is_side_by_side: It trains all runs at once, so it always gets all of them.
     """
 
     script: str
@@ -30,6 +32,7 @@ class Peer:
     threads: int | None = None
     cache: str | None = None
     is_cold: bool = False
+    is_side_by_side: bool = False
 
 
 TORCH = ("torch",)
@@ -46,7 +49,7 @@ PEERS: dict[str, Peer] = {
     "torch_compile_cold": Peer(
         "torch_compile", "torch.compile, empty cache", TORCH, cache=INDUCTOR, is_cold=True
     ),
-    "torch_vmap": Peer("torch_vmap", "torch.func.vmap by hand", TORCH),
+    "torch_vmap": Peer("torch_vmap", "torch.func.vmap by hand", TORCH, is_side_by_side=True),
     "sklearn_mlp": Peer("sklearn_mlp", "scikit-learn MLPClassifier", ("sklearn",)),
     "keras_jax": Peer("keras_jax", "Keras 3 on JAX", ("keras", "jax")),
     "keras_jax_cached": Peer(
@@ -128,7 +131,7 @@ CASES: dict[str, Case] = {
 # Not studies: `peak` (matrix rate) and `start` (command line, import) have their own code.
 EXTRA_CASES = {
     "peak": "float32 matrix peak of this machine",
-    "start": "Start of the command line, import, and writing a report again",
+    "start": "Start of the command line and import",
 }
 
 

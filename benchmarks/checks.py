@@ -50,7 +50,9 @@ def show(value: float | None, unit: str) -> str:
 def median(contender: dict, quantity: str) -> float | None:
     """Median over the repetitions of a contender; None when it was not measured."""
     values = [
-        float(row[quantity]) for row in contender.get("repetitions", ()) if row.get(quantity) is not None
+        float(row[quantity])
+        for row in contender.get("repetitions", ())
+        if row.get(quantity) is not None
     ]
     return statistics.median(values) if values else None
 
@@ -91,7 +93,8 @@ def watching_fraction(case: dict) -> float | None:
     """Training time with records and monitoring over the time without, minus 1."""
     contenders = case["contenders"]
     on, off = (
-        median(contenders.get(name, {}), "train_s") for name in ("lanework_warm", "lanework_unwatched")
+        median(contenders.get(name, {}), "train_s")
+        for name in ("lanework_warm", "lanework_unwatched")
     )
     return on / off - 1 if on and off else None
 

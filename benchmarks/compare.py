@@ -16,7 +16,9 @@ QUANTITIES = ("wall_s", "train_s", "compile_s", "peak_rss_bytes")
 
 
 def span(contender: dict, quantity: str) -> tuple[float, float] | None:
-    values = [row[quantity] for row in contender.get("repetitions", ()) if row.get(quantity) is not None]
+    values = [
+        row[quantity] for row in contender.get("repetitions", ()) if row.get(quantity) is not None
+    ]
     return (min(values), max(values)) if values else None
 
 
@@ -65,13 +67,17 @@ def main() -> int:
     for case, name, quantity, old, new, said in rows(before, after):
         unit = "bytes" if quantity.endswith("bytes") else "s"
         change = 100 * (new / old - 1) if old else 0.0
-        print(f"{case:7s} {name:20s} {quantity:15s} {show(old, unit):>10s} {show(new, unit):>10s} {change:+6.1f} % {said}")
+        print(
+            f"{case:7s} {name:20s} {quantity:15s} {show(old, unit):>10s} {show(new, unit):>10s} {change:+6.1f} % {said}"
+        )
         is_worse |= said == "worse" and name.startswith("lanework")
     print()
     for old, new in zip(checks(before), checks(after), strict=True):
         if old.value is not None and new.value is not None:
             unit = old.bar.unit
-            print(f"{old.bar.text:78s} {show(old.value, unit):>10s} -> {show(new.value, unit):>10s}")
+            print(
+                f"{old.bar.text:78s} {show(old.value, unit):>10s} -> {show(new.value, unit):>10s}"
+            )
     return 1 if is_worse else 0
 
 

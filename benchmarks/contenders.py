@@ -31,11 +31,13 @@ class Workplace:
         folder: Temporary folder, removed at the end.
         study: Study file for Lanework.
         job: Job file for the peers.
+        peer_runs: How many of its runs a peer trains that works through them one by one.
     """
 
     folder: Path
     study: Path
     job: Path
+    peer_runs: int | None
 
     def cache(self, contender: str, *, is_cold: bool) -> Path:
         """The contender's compilation cache; a new, empty folder when it must be cold."""
@@ -50,7 +52,9 @@ def why_skipped(name: str) -> str:
     """Why a contender cannot run here; empty when it can."""
     if name in LANEWORK:
         return ""
-    missing = [package for package in PEERS[name].needs if importlib.util.find_spec(package) is None]
+    missing = [
+        package for package in PEERS[name].needs if importlib.util.find_spec(package) is None
+    ]
     return f"not installed here: {', '.join(missing)}" if missing else ""
 
 
@@ -81,7 +85,12 @@ def lanework_command(*arguments: str) -> list[str]:
     script = Path(sys.executable).parent / "lanework"
     if script.is_file():
         return [sys.executable, str(script), *arguments]
-    return [sys.executable, "-c", "import sys; from lanework.cli import main; sys.exit(main())", *arguments]
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from lanework.cli import main; sys.exit(main())",
+        *arguments,
+    ]
 
 
 def lanework_env(cache: Path) -> dict[str, str]:
@@ -153,6 +162,7 @@ def _steps_per_epoch(work: dict) -> int:
 def _peer(name: str, place: Workplace, out: Path) -> dict[str, object]:
     peer = PEERS[name]
     job = json.loads(place.job.read_text()) | {"threads": peer.threads}
+    job["runs"] = choose_runs(job["runs"], None if peer.is_side_by_side else place.peer_runs)
     (out / "job.json").write_text(json.dumps(job))
     env = {}
     if peer.cache:

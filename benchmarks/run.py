@@ -24,7 +24,6 @@ from contenders import (
     HERE,
     ROOT,
     Workplace,
-    choose_runs,
     has_warm_cache,
     lanework_command,
     lanework_env,
@@ -39,7 +38,9 @@ def main() -> int:
     result = json.loads(path.read_text()) if options.into else new_result(options)
     warn_if_busy(result["load_average_before"])
     for name in options.only:
-        print(f"\n== {name}: {CASES[name].title if name in CASES else EXTRA_CASES[name]}", flush=True)
+        print(
+            f"\n== {name}: {CASES[name].title if name in CASES else EXTRA_CASES[name]}", flush=True
+        )
         case = run_case(name, options)
         case |= {"measured_at": now(), "commit": measure.commit(ROOT)}
         result["cases"][name] = case
@@ -47,7 +48,9 @@ def main() -> int:
         path.write_text(json.dumps(result, indent=1) + "\n")  # after each case: nothing is lost
     print("\n" + "\n".join(lines(result)))
     print(f"\nResult: {os.path.relpath(path)}")
-    has_failed = any("failed" in one for case in result["cases"].values() for one in _contenders(case))
+    has_failed = any(
+        "failed" in one for case in result["cases"].values() for one in _contenders(case)
+    )
     return 1 if has_failed else 0
 
 
@@ -56,11 +59,18 @@ def _contenders(case: dict) -> list[dict]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     names = [*EXTRA_CASES, *CASES]
-    parser.add_argument("--only", type=_names(names), default=names, help=f"cases: {','.join(names)}")
     parser.add_argument(
-        "--peers", type=_names([*PEERS, "none"]), default=None, help=f"peers: {','.join(PEERS)}, or none"
+        "--only", type=_names(names), default=names, help=f"cases: {','.join(names)}"
+    )
+    parser.add_argument(
+        "--peers",
+        type=_names([*PEERS, "none"]),
+        default=None,
+        help=f"peers: {','.join(PEERS)}, or none",
     )
     parser.add_argument("--reps", type=int, default=5, help="repetitions (median is reported)")
     parser.add_argument("--slow-s", type=float, default=30, help="a contender is slow above this")
@@ -78,7 +88,9 @@ def _names(known: list[str]):
         given = [name.strip() for name in text.split(",") if name.strip()]
         wrong = [name for name in given if name not in known]
         if wrong:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(wrong)}; known: {', '.join(known)}")
+            raise argparse.ArgumentTypeError(
+                f"unknown: {', '.join(wrong)}; known: {', '.join(known)}"
+            )
         return given
 
     return read
@@ -133,10 +145,8 @@ def run_contest(case: Case, folder: Path, options: argparse.Namespace) -> dict:
     if prepared.code != 0:
         print(f"   skipped, preparing failed: {prepared.tail}")
         return {"contenders": {}, "skipped": prepared.tail}
-    place = Workplace(folder, study, folder / "job.json")
-    job = json.loads(place.job.read_text())
-    job["runs"] = choose_runs(job["runs"], 1 if options.tiny else case.peer_runs)
-    place.job.write_text(json.dumps(job))
+    peer_runs = 1 if options.tiny else case.peer_runs
+    place = Workplace(folder, study, folder / "job.json", peer_runs)
     peers = case.peers if options.peers is None else [p for p in options.peers if p != "none"]
     peers = peers if case.peers else ()  # a case without peers (memory) stays without
     contenders: dict[str, dict] = {name: {"repetitions": []} for name in (*case.lanework, *peers)}
@@ -148,7 +158,11 @@ def run_contest(case: Case, folder: Path, options: argparse.Namespace) -> dict:
             fill_cache(name, record, place)
     for repetition in range(options.reps):
         repeat(contenders, place, repetition, options)
-    return {"title": case.title, "work": json.loads((folder / "work.json").read_text()), "contenders": contenders}
+    return {
+        "title": case.title,
+        "work": json.loads((folder / "work.json").read_text()),
+        "contenders": contenders,
+    }
 
 
 def fill_cache(name: str, record: dict, place: Workplace) -> None:
@@ -158,7 +172,9 @@ def fill_cache(name: str, record: dict, place: Workplace) -> None:
     note_failure(name, record, first)
 
 
-def repeat(contenders: dict[str, dict], place: Workplace, repetition: int, options: argparse.Namespace) -> None:
+def repeat(
+    contenders: dict[str, dict], place: Workplace, repetition: int, options: argparse.Namespace
+) -> None:
     """One repetition of everybody who still takes part."""
     names = list(contenders)
     start = repetition * max(1, len(names) // max(1, options.reps)) % len(names)
@@ -178,7 +194,11 @@ def repeat(contenders: dict[str, dict], place: Workplace, repetition: int, optio
 def is_done(record: dict, options: argparse.Namespace) -> bool:
     """Slow contenders are repeated less often; the page says so."""
     walls = [row["wall_s"] for row in record["repetitions"]]
-    return bool(walls) and len(walls) >= options.slow_reps and statistics.median(walls) > options.slow_s
+    return (
+        bool(walls)
+        and len(walls) >= options.slow_reps
+        and statistics.median(walls) > options.slow_s
+    )
 
 
 def note_failure(name: str, record: dict, row: dict) -> bool:
@@ -197,9 +217,15 @@ def place_study(case: Case, folder: Path, *, is_tiny: bool) -> Path:
     if is_tiny:
         text = target.read_text()
         lines_ = ["seeds: 1" if line.startswith("seeds:") else line for line in text.splitlines()]
-        text = "\n".join(lines_).replace("epochs: 30", "epochs: 2").replace("epochs: 3,", "epochs: 2,")
-        target.write_text(text.replace("source: fashion-mnist", "source: fashion-mnist, limit_rows: 1000").replace(
-            "limit_rows: 1000, limit_rows: 12000", "limit_rows: 1000") + "\n")
+        text = (
+            "\n".join(lines_).replace("epochs: 30", "epochs: 2").replace("epochs: 3,", "epochs: 2,")
+        )
+        target.write_text(
+            text.replace(
+                "source: fashion-mnist", "source: fashion-mnist, limit_rows: 1000"
+            ).replace("limit_rows: 1000, limit_rows: 12000", "limit_rows: 1000")
+            + "\n"
+        )
     return target
 
 
@@ -209,7 +235,9 @@ def run_peak(folder: Path) -> dict:
         print(f"   FAILED: {done.tail}")
         return {"skipped": done.tail}
     peak = json.loads((folder / "peak.json").read_text())
-    print(f"   {peak['gflops']['float32']:.0f} GFLOP/s float32, {peak['gflops']['bfloat16']:.0f} bfloat16")
+    print(
+        f"   {peak['gflops']['float32']:.0f} GFLOP/s float32, {peak['gflops']['bfloat16']:.0f} bfloat16"
+    )
     return peak
 
 
@@ -233,7 +261,9 @@ def run_start(folder: Path, reps: int) -> dict:
                 print(f"   {name} FAILED: {done.tail}")
                 break
             values.append(float(done.tail) if name == "import_s" else done.wall_s)
-        figures[name] = statistics.median(values[1:]) if len(values) > 1 else None  # first: file cache
+        figures[name] = (
+            statistics.median(values[1:]) if len(values) > 1 else None
+        )  # first: file cache
         print(f"   {name:10s} {figures[name]}")
     return figures
 

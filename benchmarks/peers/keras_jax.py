@@ -10,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from common import Clock, Job, Run, load_arrays, main  # first after the backend: starts the clock
 
+# isort: split
+
 import keras
 
 OPTIMIZERS = {

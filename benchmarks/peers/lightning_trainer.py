@@ -5,6 +5,8 @@ Its training time includes validation, which `fit` does not tell apart.
 
 from common import Clock, Job, Run, main  # first: starts the clock
 
+# isort: split
+
 import logging
 import warnings
 
@@ -31,12 +33,14 @@ class Classifier(lightning.LightningModule):
     def validation_step(self, batch, _):
         self._score(batch, "val")
 
-    def test_step(self, batch, _):
+    def test_step(self, batch, index):
         self._score(batch, "test")
 
     def _score(self, batch, part: str) -> None:
         outputs = self.net(batch[0])
-        self.log(f"{part}_loss", nn.functional.cross_entropy(outputs, batch[1]), batch_size=len(batch[1]))
+        self.log(
+            f"{part}_loss", nn.functional.cross_entropy(outputs, batch[1]), batch_size=len(batch[1])
+        )
         correct = (outputs.argmax(1) == batch[1]).float().mean()
         self.log(f"{part}_accuracy", correct, batch_size=len(batch[1]))
 

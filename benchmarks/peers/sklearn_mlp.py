@@ -5,6 +5,8 @@ Adam and the same net without L2. Its weights start from its own (Glorot) initia
 
 from common import Clock, Job, Run, load_arrays, main  # first: starts the clock
 
+# isort: split
+
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 

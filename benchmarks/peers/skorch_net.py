@@ -5,6 +5,8 @@ Its training time includes validation, which `fit` does not tell apart.
 
 from common import Clock, Job, Run, main  # first: starts the clock
 
+# isort: split
+
 import torch
 from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset

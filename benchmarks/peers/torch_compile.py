@@ -6,6 +6,8 @@ timed as `compile`; every run then re-initialises the same module, so the peer n
 
 from common import Clock, Job, main  # first: starts the clock
 
+# isort: split
+
 import torch
 from torch_index import index_epoch
 from torch_parts import facts, initialise, network, set_up, train_all

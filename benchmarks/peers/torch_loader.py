@@ -2,6 +2,8 @@
 
 from common import Clock, Job, main  # first: starts the clock
 
+# isort: split
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

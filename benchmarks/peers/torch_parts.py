@@ -11,7 +11,9 @@ from torch import nn
 OPTIMIZERS: dict[str, Callable] = {
     "sgd": torch.optim.SGD,
     "momentum": lambda p, lr, momentum=0.9: torch.optim.SGD(p, lr=lr, momentum=momentum),
-    "nesterov": lambda p, lr, momentum=0.9: torch.optim.SGD(p, lr=lr, momentum=momentum, nesterov=True),
+    "nesterov": lambda p, lr, momentum=0.9: torch.optim.SGD(
+        p, lr=lr, momentum=momentum, nesterov=True
+    ),
     "adagrad": torch.optim.Adagrad,
     "adadelta": torch.optim.Adadelta,
     "rmsprop": torch.optim.RMSprop,

@@ -6,6 +6,8 @@ Only MLPs with Adam. All runs train side by side, each with its own batch order 
 
 from common import Clock, Job, main  # first: starts the clock
 
+# isort: split
+
 import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap

@@ -1,0 +1,226 @@
+"""Write docs/benchmarks.md: `python benchmarks/page.py RESULT.json [PAGE.md]`.
+
+Every number on the page comes from the result file; the reasons for missed bars from reasons.toml.
+Exits 1, and writes nothing, when a bar is missed without a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+from cases import CASES, EXTRA_CASES, LANEWORK, PEERS
+from checks import Check, checks, median, rate, show
+
+HERE = Path(__file__).resolve().parent
+
+HEAD = """# Benchmarks
+
+Written by `python benchmarks/page.py` from `{source}`; do not edit. Repeat it with `make bench`
+(all of it, about {minutes:.0f} minutes here) or `python benchmarks/run.py --only r1 --reps 3`, and compare two
+result files with `python benchmarks/compare.py BEFORE.json AFTER.json`.
+
+**Machine:** {machine}.
+**Software:** {versions}.
+**Measured:** {date}, commit `{commit}`, load average before {load}.
+**Matrix peak:** {peak}.
+
+## Bars
+
+Ratios say how many times longer the other one takes. "Fastest variant" compares with the best of PyTorch's
+default threads and one thread, and with Keras' compilation cache switched on by hand.
+
+| what | measured | against the fastest variant | bar | aim | verdict |
+|---|---|---|---|---|---|
+"""
+
+FAIRNESS = """
+## What is compared
+
+- **Same work.** `benchmarks/prepare.py` expands the study file and lets Lanework split and prepare the data; the peers
+  get those arrays and that list of runs, so they train the same recipes and seeds on the same rows, with the same batch size,
+  the same number of batches an epoch (the short last one included), validation after every epoch and the test part at the end. Each peer
+  shuffles in its own way. All runs of a peer happen one after the other in one process (`torch.func.vmap`: side by side).
+- **In favour of the peers.** They do not read, split or prepare data, and write neither records nor a report; Lanework's
+  whole process does all of that, watches every layer, and includes starting Python and imports, as theirs does.
+  PyTorch runs with its default threads and, as a variant of its own, with one thread. `torch.compile` compiles once for
+  all runs and keeps its cache on disk between repetitions, unless the row says that the cache was empty.
+- **Differences that remain.** scikit-learn starts from its own (Glorot) initialisation, all others from He normal. Keras,
+  Lightning and skorch do not tell training from validation, so their training time includes it (Keras' its compiling, too).
+  Optimizer settings other than the
+  learning rate and momentum are each library's defaults.
+- **Cold** means an empty compilation cache in every repetition; **warm** means one unmeasured run before. The file cache of
+  the operating system is warm for everybody.
+- **Repetitions.** All contenders take turns in every repetition; the table shows the median and, in brackets, the
+  smallest and largest. Contenders slower than {slow_s:.0f} s are repeated {slow_reps} times at most.
+- **Training alone** is the time inside the training loop, compilation and imports left out; samples per second counts the samples
+  of all lanes. Fractions of the matrix peak count two operations per multiply-add of forward pass, weight gradients and input
+  gradients (none for the first layer), nothing else.
+"""
+
+
+def main() -> int:
+    if len(sys.argv) not in (2, 3):
+        print(__doc__)
+        return 2
+    source = Path(sys.argv[1])
+    target = Path(sys.argv[2]) if len(sys.argv) == 3 else HERE.parent / "docs" / "benchmarks.md"
+    result = json.loads(source.read_text())
+    reasons = tomllib.loads((HERE / "reasons.toml").read_text())
+    unexplained = [
+        found.bar.id
+        for found in checks(result)
+        if found.is_met is False and found.bar.id not in reasons
+    ]
+    if unexplained:
+        print(f"Missed without a reason in benchmarks/reasons.toml: {', '.join(unexplained)}")
+        return 1
+    target.write_text(page(result, reasons, f"benchmarks/results/{source.name}"))
+    print(f"Wrote {target.name} from {source.name}")
+    return 0
+
+
+def page(result: dict, reasons: dict[str, str], source: str) -> str:
+    """The whole page."""
+    found = checks(result)
+    parts = [head(result, source), *(bar_row(one) for one in found), missed(found, reasons)]
+    parts += [contest(name, result["cases"][name]) for name in CASES if name in result["cases"]]
+    parts.append(start(result["cases"].get("start")))
+    settings = result["settings"]
+    parts.append(FAIRNESS.format(slow_s=settings["slow_s"], slow_reps=settings["slow_reps"]))
+    return "\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def head(result: dict, source: str) -> str:
+    machine = result["machine"]
+    text = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1024**3:.0f} GiB"
+    text += f", {machine['accelerator'] or 'no accelerator'}, {machine['system']}"
+    versions = ", ".join(
+        f"{name} {version}" for name, version in result["versions"].items() if version
+    )
+    peak = result["cases"].get("peak", {}).get("gflops")
+    peak_text = "not measured"
+    if peak:
+        peak_text = f"{peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in bfloat16"
+    return HEAD.format(
+        source=source,
+        minutes=total_minutes(result),
+        machine=text,
+        versions=versions,
+        date=result["date"][:10],
+        commit=result["commit"],
+        load=f"{result['load_average_before'][0]:.2f}",
+        peak=peak_text,
+    ).rstrip()
+
+
+def total_minutes(result: dict) -> float:
+    contenders = [
+        one for case in result["cases"].values() for one in case.get("contenders", {}).values()
+    ]
+    seconds = sum(one.get("priming_s") or 0.0 for one in contenders)
+    seconds += sum(row["wall_s"] for one in contenders for row in one.get("repetitions", ()))
+    return max(1.0, seconds / 60)
+
+
+def bar_row(found: Check) -> str:
+    bar = found.bar
+    sign = "at most" if bar.is_ceiling else "at least"
+    goal = f"{sign} {show(bar.bar, bar.unit)}" if bar.bar is not None else "none"
+    verdict = {True: "met", False: f"**missed**, {found.short_of()}", None: "no bar"}[found.is_met]
+    if found.value is None:
+        verdict = f"not measured: {found.missing}"
+    cells = [bar.text, show(found.value, bar.unit), show(found.value_best, bar.unit), goal]
+    return f"| {' | '.join(cells)} | {show(bar.aim, bar.unit)} | {verdict} |"
+
+
+def is_aim_missed(found: Check) -> bool:
+    if found.value is None or found.bar.aim is None or found.is_met is False:
+        return False
+    return found.value > found.bar.aim if found.bar.is_ceiling else found.value < found.bar.aim
+
+
+def missed(found: list[Check], reasons: dict[str, str]) -> str:
+    lines = ["\n## Missed, and why\n"]
+    for one in found:
+        why = reasons.get(one.bar.id, "")
+        if one.is_met is False:
+            lines.append(
+                f"- **{one.bar.text}**: {show(one.value, one.bar.unit)}, {one.short_of()}. {why}"
+            )
+        elif is_aim_missed(one):
+            goal = show(one.bar.aim, one.bar.unit)
+            lines.append(
+                f"- {one.bar.text}: {show(one.value, one.bar.unit)}, the aim was {goal}. {why}".rstrip()
+            )
+    if len(lines) == 1:
+        lines.append("Every bar and every aim that was measured is reached.")
+    return "\n".join(lines)
+
+
+def contest(name: str, case: dict) -> str:
+    """The table of one case."""
+    lines = [f"\n## {name.upper() if name != 'memory' else 'Memory'}: {CASES[name].title}\n"]
+    if "skipped" in case:
+        return "\n".join([*lines, f"Not measured: {case['skipped'].strip().splitlines()[-1]}"])
+    lines.append(
+        "| | whole process, s | training alone, s | samples/s | peak memory | best validation accuracy | runs | repetitions |"
+    )
+    lines.append("|---|---|---|---|---|---|---|---|")
+    lines += [
+        contender_row(key, one) for key, one in case["contenders"].items() if one.get("repetitions")
+    ]
+    absent = [
+        f"{label(key)}: {why_absent(one)}"
+        for key, one in case["contenders"].items()
+        if not one.get("repetitions")
+    ]
+    if absent:
+        lines.append("\nNot measured: " + "; ".join(absent) + ".")
+    return "\n".join(lines)
+
+
+def why_absent(contender: dict) -> str:
+    text = str(contender.get("skipped") or contender.get("failed") or "no repetition")
+    return text.strip().splitlines()[-1].rstrip(".")
+
+
+def label(name: str) -> str:
+    return LANEWORK.get(name) or PEERS[name].label
+
+
+def contender_row(name: str, contender: dict) -> str:
+    rows = contender["repetitions"]
+    walls = sorted(row["wall_s"] for row in rows)
+    wall = f"{median(contender, 'wall_s'):.2f} ({walls[0]:.2f} to {walls[-1]:.2f})"
+    speed = rate(contender)
+    accuracy = median(contender, "best_val_accuracy")
+    train = median(contender, "train_s")
+    return (
+        f"| {label(name)} | {wall} | {f'{train:.2f}' if train is not None else '-'} "
+        f"| {f'{speed:,.0f}'.replace(',', ' ') if speed else '-'} "
+        f"| {show(median(contender, 'peak_rss_bytes'), 'bytes')} "
+        f"| {f'{accuracy:.3f}' if accuracy is not None else '-'} "
+        f"| {rows[0].get('facts', {}).get('num_runs', '-')} | {len(rows)} |"
+    )
+
+
+def start(case: dict | None) -> str:
+    if not case:
+        return ""
+    rows = {
+        "help_s": "`lanework --help`, whole process",
+        "import_s": "`import lanework`, inside the process",
+        "python_s": "Python itself (`python -c pass`), for comparison",
+    }
+    lines = [f"\n## {EXTRA_CASES['start']}\n", "| | s |", "|---|---|"]
+    lines += [
+        f"| {text} | {case[key]:.3f} |" for key, text in rows.items() if case.get(key) is not None
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
