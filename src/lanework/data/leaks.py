@@ -1,0 +1,169 @@
+"""Signs that the data gives the answer away: repeated rows, and columns that tell the target.
+
+Owns hints, never decisions: nothing is removed. numpy only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanework.data.messages import count, share
+from lanework.data.types import Array, Column, Rows, Table
+
+__all__ = ["duplicate_hints", "giveaway_hints", "row_hashes"]
+
+_MAX_ROWS = 5000
+_NUM_BINS = 64
+_MIN_HELD = 20
+_GIVEAWAY = 0.99
+
+
+def row_hashes(x: Array) -> NDArray[np.uint64]:
+    """A 64-bit hash of each sample, equal for equal samples, uint64 [n].
+
+    The bytes of a sample are read as words, mixed, and summed with fixed random odd weights.
+    """
+    num_rows = len(x)
+    data = np.ascontiguousarray(x).reshape(num_rows, -1).view(np.uint8)
+    padding = -data.shape[1] % 8
+    if padding:
+        data = np.pad(data, ((0, 0), (0, padding)))
+    generator = np.random.Generator(np.random.PCG64(7))
+    words = data.view(np.uint64)
+    weights = generator.integers(1, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(
+        2
+    ) + np.uint64(1)
+    hashes = np.empty(num_rows, np.uint64)
+    for start in range(0, num_rows, 8192):
+        block = words[start : start + 8192]
+        hashes[start : start + 8192] = (block ^ (block >> np.uint64(29))) @ weights
+    return hashes
+
+
+def duplicate_hints(train: Array, *, val: Array, test: Array) -> tuple[str, ...]:
+    """Sentences about samples that appear in more than one part, or often in train.
+
+    Args:
+        train: Prepared inputs [n, ...] of each part.
+        val: See ``train``.
+        test: See ``train``.
+
+    Returns:
+        One sentence for each part concerned.
+    """
+    known = np.unique(row_hashes(train))
+    hints = []
+    for name, x in (("validation", val), ("test", test)):
+        num_seen = int(np.isin(row_hashes(x), known).sum()) if len(x) else 0
+        if num_seen:
+            have = "has" if num_seen == 1 else "have"
+            hints.append(
+                f"{num_seen} of {count(len(x), f'{name} row')} ({share(num_seen, len(x))}) {have} "
+                "the same features as a training row; results on such rows may flatter."
+            )
+    num_repeated = len(train) - len(known)
+    if num_repeated:
+        hints.append(
+            f"{count(num_repeated, 'training row')} ({share(num_repeated, len(train))}) "
+            f"{'repeats' if num_repeated == 1 else 'repeat'} the features of another."
+        )
+    return tuple(hints)
+
+
+def giveaway_hints(
+    features: Table | Array,
+    names: tuple[str, ...],
+    *,
+    y: Array,
+    num_classes: int,
+    train: Rows,
+    held: Rows,
+) -> tuple[str, ...]:
+    """Sentences about columns that alone predict the target nearly perfectly on held-out rows.
+
+    Each column is tried alone: numbers cut into at most 64 bins (classes) or interpolated
+    (regression), categories by level; learned on train, judged on rows held out from it. Up to
+    5 000 rows of each are looked at. Images are not looked at.
+
+    Args:
+        features: The raw features.
+        names: Column names of a matrix.
+        y: Class codes, or one numeric target, for all rows.
+        num_classes: 0 for regression.
+        train: Rows to learn from.
+        held: Rows to judge on.
+
+    Returns:
+        One sentence for each such column.
+    """
+    if not isinstance(features, Table) and features.ndim != 2:
+        return ()
+    if len(held) < _MIN_HELD:
+        return ()
+    train, held = _thin(train), _thin(held)
+    if isinstance(features, Table):
+        columns = list(features.columns)
+    else:
+        columns = [Column(name, "numeric", features[:, index]) for index, name in enumerate(names)]
+    judge = _class_score if num_classes else _number_score
+    hints = []
+    for column in columns:
+        groups = _groups(column, train, held, is_fine=not num_classes)
+        score = judge(groups, (y[train], y[held]), num_classes)
+        if score >= _GIVEAWAY:
+            what = "accuracy" if num_classes else "R2"
+            hints.append(
+                f"Column '{column.name}' alone gives the target away ({what} {score:.3f} on rows "
+                "held out): is it known before the target is?"
+            )
+    return tuple(hints)
+
+
+def _thin(rows: Rows) -> Rows:
+    """At most the allowed number of rows, evenly spread."""
+    return rows[:: -(-len(rows) // _MAX_ROWS)]
+
+
+def _groups(column: Column, train: Rows, held: Rows, *, is_fine: bool) -> tuple[Array, Array]:
+    """Each row's level, bin or (for regression) value; missing is a group of its own."""
+    learned, judged = column.values[train], column.values[held]
+    if column.levels_used():
+        return learned + 1, judged + 1
+    present = learned[~np.isnan(learned)]
+    if is_fine or not len(present):
+        return learned, judged
+    edges = np.unique(present)
+    if len(edges) > _NUM_BINS:
+        edges = np.unique(np.sort(present)[:: -(-len(present) // _NUM_BINS)])
+    cuts = 0.5 * (edges[1:] + edges[:-1])
+    codes = [np.searchsorted(cuts, values) + 1 for values in (learned, judged)]
+    for code, values in zip(codes, (learned, judged), strict=True):
+        code[np.isnan(values)] = 0
+    return codes[0], codes[1]
+
+
+def _class_score(groups: tuple[Array, Array], y: tuple[Array, Array], num_classes: int) -> float:
+    """Accuracy of the commonest class of each group; 0 when the commonest class alone is as good."""
+    learned, judged = groups
+    num_groups = int(max(learned.max(), judged.max())) + 1
+    table = np.bincount(learned * num_classes + y[0], minlength=num_groups * num_classes)
+    table = table.reshape(num_groups, num_classes)
+    guess = np.where(table.any(axis=1), table.argmax(axis=1), table.sum(axis=0).argmax())
+    accuracy = float(np.mean(guess[judged] == y[1]))
+    blind = float(np.mean(table.sum(axis=0).argmax() == y[1]))
+    return accuracy if 1.0 - accuracy <= 0.1 * (1.0 - blind) else 0.0
+
+
+def _number_score(groups: tuple[Array, Array], y: tuple[Array, Array], num_classes: int) -> float:
+    """R2 of interpolating the target over the column's values."""
+    del num_classes
+    learned, judged = groups
+    is_known = ~np.isnan(learned)
+    values, inverse, counts = np.unique(learned[is_known], return_inverse=True, return_counts=True)
+    if len(values) < 2:
+        return 0.0
+    means = np.bincount(inverse, weights=y[0][is_known]) / counts
+    guess = np.where(np.isnan(judged), y[0].mean(), np.interp(judged, values, means))
+    spread = float(np.sum((y[1] - y[1].mean()) ** 2))
+    return 1.0 - float(np.sum((guess - y[1]) ** 2)) / spread if spread > 0 else 0.0

@@ -1,0 +1,523 @@
+"""From the data section of a study to a ``Dataset``, and cheap checks before that.
+
+Owns the order of the steps: read, leave out, split, learn, apply, describe. Each step lives in
+its own module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lanework.data import leaks, summary
+from lanework.data.files import must_exist
+from lanework.data.messages import bad, count, listed, share
+from lanework.data.prepare import (
+    MAX_LEVELS,
+    Preparation,
+    apply_table,
+    learn_images,
+    learn_levels,
+    learn_numbers,
+)
+from lanework.data.sources import SOURCES, column_names, read_source, read_test, resolve_target
+from lanework.data.split import Parts, split_rows
+from lanework.data.target import (
+    Classes,
+    decide_task,
+    encode_classes,
+    find_classes,
+    numeric_target,
+    scale_of,
+)
+from lanework.data.types import Array, Column, Dataset, InputInfo, Loaded, Part, Rows, Table
+from lanework.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from lanework.spec import DataSpec
+
+__all__ = ["load", "peek"]
+
+
+class _Coded(NamedTuple):
+    """The target of all rows, in numbers."""
+
+    task: str
+    classes: Classes
+    y: Array  # int32 [n], or float64 [n, k] in the target's unit
+
+
+class _Inputs(NamedTuple):
+    """The prepared features."""
+
+    record: Preparation
+    parts: tuple[Array, Array, Array]
+    input: InputInfo
+    scale: Array | None
+    shift: Array | None
+
+
+def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
+    """Read, split and prepare the data of a study.
+
+    Everything that is learned (fills, means, scales, levels, target scale) is learned on the
+    training part only. Everything that was guessed or decided is told in ``summary['decisions']``.
+
+    Args:
+        spec: The data section of a study.
+        arrays: Python objects instead of ``spec.source``: a DataFrame (with ``spec.target``),
+            ``(x, y)`` or ``(x, y, x_test, y_test)``.
+
+    Returns:
+        The finished data set.
+
+    Raises:
+        DataError: The data cannot be used; the text says what, where and what to do.
+
+    Example:
+        >>> from lanework.spec import DataSpec
+        >>> iris = load(DataSpec(source="iris"))
+        >>> iris.train.x.shape, iris.classes
+        ((105, 4), ('setosa', 'versicolor', 'virginica'))
+    """
+    loaded, decisions = _with_target(read_source(spec, arrays=arrays))
+    if spec.test_source is not None and arrays is None:
+        loaded = replace(loaded, test=read_test(spec, loaded, path=spec.test_source))
+    loaded, more = _limited(loaded, spec)
+    decisions += more
+    coded, sentence = _code(loaded, spec)
+    decisions += (sentence,) if sentence else ()
+    parts, more = _split(coded, spec, has_own_test=loaded.test is not None)
+    decisions += more
+    held, more = _own_test(loaded, coded)
+    decisions += more
+    loaded, held, more = _drop_empty(loaded, held, parts.train)
+    decisions += more
+    inputs, more = _prepare(loaded, parts, spec, held=held)
+    decisions += more
+    return _assemble(spec, loaded, coded, parts=parts, held=held, inputs=inputs, told=decisions)
+
+
+def peek(spec: DataSpec) -> list[Problem]:
+    """Cheap checks of the data section: files exist, target and columns are there.
+
+    Args:
+        spec: The data section of a study.
+
+    Returns:
+        Problems with their key paths; empty when nothing is wrong so far.
+    """
+    if spec.source in SOURCES or spec.source.startswith("<"):
+        return []
+    problems: list[Problem] = []
+    for key, name in (("data.source", spec.source), ("data.test", spec.test_source)):
+        if name is None:
+            continue
+        try:
+            path = Path(name)
+            must_exist(path, where=key)
+            names = None if path.is_dir() else column_names(path, spec)
+            if names is None:
+                continue
+            resolve_target(spec.target, names, name=path.name)
+            problems += _unknown_columns(spec, names, path.name) if key == "data.source" else []
+        except DataError as error:
+            problems.append(_problem(key, error))
+    return problems
+
+
+def _problem(key: str, error: DataError) -> Problem:
+    """The error as a problem at the key it is about."""
+    text = str(error)
+    for path in ("data.target", "data.source", "data.test", "data.delimiter"):
+        if text.startswith(f"{path}: "):
+            return Problem(path, text.removeprefix(f"{path}: "))
+    return Problem(key, text)
+
+
+def _unknown_columns(spec: DataSpec, names: tuple[str, ...], file: str) -> list[Problem]:
+    return [
+        Problem(
+            f"data.columns.{column}",
+            f"must be a column of {file}, got {column!r}. Its columns are {listed(names, limit=12)}.",
+        )
+        for column in spec.columns
+        if column not in names
+    ]
+
+
+def _with_target(loaded: Loaded) -> tuple[Loaded, tuple[str, ...]]:
+    """Without the rows that have no target.
+
+    Raises:
+        DataError: No row is left, or a numeric target is infinite.
+    """
+    decisions = loaded.decisions
+    target = loaded.target
+    if not isinstance(target, Column):
+        return loaded, decisions
+    if target.kind != "category" and np.isinf(target.values).any():
+        raise bad(
+            f"{loaded.label}, column '{target.name}'",
+            "must have finite targets",
+            got=f"{count(int(np.isinf(target.values).sum()), 'infinite value')}",
+            do="Correct or remove these rows.",
+        )
+    missing = target.missing()
+    num_missing = int(missing.sum())
+    if num_missing == 0:
+        return loaded, decisions
+    if num_missing == len(missing):
+        raise bad(
+            f"{loaded.label}, column '{target.name}'",
+            "must have values (it is the target)",
+            got="missing in every row",
+            do="Check data.target and data.missing.",
+        )
+    rows = np.flatnonzero(~missing)
+    told = (
+        f"{loaded.label}: {count(num_missing, 'row')} without a value in the target "
+        f"'{target.name}' left out ({share(num_missing, len(missing))})."
+    )
+    return _take(loaded, rows), (*decisions, told)
+
+
+def _take(loaded: Loaded, rows: Rows) -> Loaded:
+    features, target = loaded.features, loaded.target
+    return replace(
+        loaded,
+        features=features.take(rows) if isinstance(features, Table) else features[rows],
+        target=target.take(rows) if isinstance(target, Column) else target[rows],
+    )
+
+
+def _limited(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, tuple[str, ...]]:
+    """At most ``limit_rows`` rows, drawn at random by the split's seed, in file order."""
+    if spec.limit_rows is None or loaded.num_rows <= spec.limit_rows:
+        return loaded, ()
+    generator = np.random.Generator(np.random.PCG64([spec.split.seed, 0x11A1]))
+    rows = np.sort(generator.permutation(loaded.num_rows)[: spec.limit_rows])
+    told = f"{spec.limit_rows} of {count(loaded.num_rows, 'row')} drawn at random (limit_rows)."
+    return _take(loaded, rows), (told,)
+
+
+def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
+    task, sentence = decide_task(loaded, given=spec.task)
+    if task == "regression":
+        y = numeric_target(loaded.target, where=loaded.label)
+        return _Coded(task, Classes((), ()), y), sentence
+    classes = find_classes(loaded)
+    if not isinstance(loaded.target, Column):
+        raise TypeError("find_classes lets only columns pass")
+    codes = encode_classes(loaded.target, classes, where=loaded.label)
+    return _Coded(task, classes, codes), sentence
+
+
+def _split(coded: _Coded, spec: DataSpec, *, has_own_test: bool) -> tuple[Parts, tuple[str, ...]]:
+    split = spec.split
+    is_stratified = split.stratify and coded.task == "classification"
+    fractions = (split.train, split.val, 0.0 if has_own_test else split.test)
+    parts = split_rows(
+        coded.y if is_stratified else None,
+        len(coded.y),
+        fractions=fractions,
+        seed=split.seed,
+        classes=coded.classes.names,
+    )
+    how = "at random, the same share of each class in each part" if is_stratified else "at random"
+    own = "; the test part is a set of its own" if has_own_test else ""
+    told = [f"Rows are split {how}{own}.", *parts.decisions]
+    if coded.task == "classification" and not is_stratified:
+        lacking = np.setdiff1d(np.arange(len(coded.classes.names)), coded.y[parts.train])
+        if len(lacking):
+            names = listed(coded.classes.names[code] for code in lacking)
+            told.append(f"No training row for class {names}: set data.split.stratify to true.")
+    return parts, tuple(told)
+
+
+def _own_test(loaded: Loaded, coded: _Coded) -> tuple[tuple[Loaded, Array] | None, tuple[str, ...]]:
+    """The source's own test part with its coded target."""
+    if loaded.test is None:
+        return None, ()
+    test, decisions = _with_target(loaded.test)
+    if coded.task == "regression":
+        y = numeric_target(test.target, where=test.label)
+        if y.shape[1:] != coded.y.shape[1:]:
+            raise bad(
+                test.label,
+                f"must have {count(coded.y.shape[1], 'target')} as in training",
+                got=str(y.shape[1]),
+                do="Give the test part in the same form.",
+            )
+        return (test, y), decisions
+    if not isinstance(test.target, Column):
+        raise bad(test.label, "must have one class for each row", got="several", do="Check y_test.")
+    return (test, encode_classes(test.target, coded.classes, where=test.label)), decisions
+
+
+def _drop_empty(
+    loaded: Loaded, held: tuple[Loaded, Array] | None, train: Rows
+) -> tuple[Loaded, tuple[Loaded, Array] | None, tuple[str, ...]]:
+    """Tables without columns that are empty or constant in the training part.
+
+    Raises:
+        DataError: No column is left.
+    """
+    if not isinstance(loaded.features, Table):
+        return loaded, held, _told_dropped(loaded)
+    reasons = [(column.name, _nothing_in(column, train)) for column in loaded.features.columns]
+    empty = [(name, reason) for name, reason in reasons if reason]
+    names = [name for name, _ in empty]
+    features = loaded.features.without(names)
+    loaded = replace(loaded, features=features, dropped=(*loaded.dropped, *empty))
+    if not features.columns:
+        raise bad(
+            loaded.label,
+            "must have a column that varies",
+            got="; ".join(f"'{name}': {reason}" for name, reason in loaded.dropped),
+            do="Check the file and data.columns.",
+        )
+    if held is not None and isinstance(held[0].features, Table):
+        held = replace(held[0], features=held[0].features.without(names)), held[1]
+    return loaded, held, _told_dropped(loaded)
+
+
+def _told_dropped(loaded: Loaded) -> tuple[str, ...]:
+    return tuple(f"Column '{name}' is not used: {reason}." for name, reason in loaded.dropped)
+
+
+def _nothing_in(column: Column, train: Rows) -> str:
+    """Why a column carries nothing for training, or an empty string."""
+    missing = column.missing()[train]
+    if missing.all():
+        return "every cell is missing in the training part"
+    present = column.values[train][~missing]
+    if not missing.any() and np.all(present == present[0]):
+        return "the same value in every training row"
+    return ""
+
+
+def _prepare(
+    loaded: Loaded, parts: Parts, spec: DataSpec, *, held: tuple[Loaded, Array] | None
+) -> tuple[_Inputs, tuple[str, ...]]:
+    if isinstance(loaded.features, Table):
+        return _prepare_table(loaded.features, parts, spec, held=held)
+    test = loaded.features[parts.test] if held is None else np.asarray(held[0].features)
+    raw = (loaded.features[parts.train], loaded.features[parts.val], test)
+    if loaded.features.ndim == 2:
+        return _prepare_matrix(raw, loaded, spec)
+    return _prepare_images(raw, spec)
+
+
+def _prepare_table(
+    table: Table, parts: Parts, spec: DataSpec, *, held: tuple[Loaded, Array] | None
+) -> tuple[_Inputs, tuple[str, ...]]:
+    numeric = [column for column in table.columns if not column.levels_used()]
+    category = Table(tuple(column for column in table.columns if column.levels_used()))
+    matrix = np.stack([c.values[parts.train] for c in numeric], axis=1) if numeric else None
+    numbers = learn_numbers(
+        np.empty((len(parts.train), 0)) if matrix is None else matrix,
+        tuple(column.name for column in numeric),
+        kinds=tuple(column.kind for column in numeric),
+        prepare=spec.prepare,
+    )
+    levels = learn_levels(category.take(parts.train), encoding=spec.categories)
+    is_embedded = spec.categories == "embed"
+    width = sum(1 if is_embedded else rule.width for rule in levels)
+    record = Preparation(
+        "table",
+        (len(numbers) + width,),
+        numbers=numbers,
+        levels=levels,
+        encoding=spec.categories,
+        missing=tuple(spec.missing),
+    )
+    test = table.take(parts.test)
+    if held is not None and isinstance(held[0].features, Table):
+        test = held[0].features
+    tables = (table.take(parts.train), table.take(parts.val), test)
+    x = tuple(apply_table(record, rows) for rows in tables)
+    cardinalities = tuple(rule.width for rule in levels) if is_embedded else ()
+    info = InputInfo(record.shape, len(numbers) + (0 if is_embedded else width), cardinalities)
+    told = (*_told_gaps(table, record), *_told_levels(tables, record))
+    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), told
+
+
+def _told_gaps(table: Table, record: Preparation) -> tuple[str, ...]:
+    """Sentences about missing cells and levels that share an output."""
+    told = []
+    gaps = {c.name: int(c.missing().sum()) for c in table.columns}
+    filled = [rule.name for rule in record.numbers if gaps[rule.name]]
+    if filled:
+        num_cells = count(sum(gaps[name] for name in filled), "missing cell")
+        told.append(f"{num_cells} in {listed(filled)} filled with the training median.")
+    marked = [rule.name for rule in record.levels if gaps[rule.name]]
+    if marked:
+        num_cells = count(sum(gaps[name] for name in marked), "missing cell")
+        told.append(f"{num_cells} in {listed(marked)} kept as a level '(missing)' of its own.")
+    rare = [rule.name for rule in record.levels if len(set(rule.outputs)) < len(rule.levels)]
+    if rare:
+        most = MAX_LEVELS[record.encoding]
+        told.append(f"Levels beyond the commonest {most - 1} of {listed(rare)} share one input.")
+    return tuple(told)
+
+
+def _told_levels(tables: tuple[Table, Table, Table], record: Preparation) -> tuple[str, ...]:
+    """Sentences about levels in val and test that training never saw."""
+    told = []
+    for part, table in zip(("validation", "test"), tables[1:], strict=True):
+        for rule in record.levels:
+            column = table.column(rule.name)
+            new = {column.levels[code] for code in np.unique(column.values) if code >= 0}
+            new -= set(rule.levels)
+            if not new:
+                continue
+            codes = [code for code, level in enumerate(column.levels) if level in new]
+            cells = count(int(np.isin(column.values, codes).sum()), "cell")
+            how = "enter as all zeros" if rule.unknown < 0 else "enter as the unknown level"
+            told.append(
+                f"Column '{rule.name}': {cells} of the {part} part {how}, as training has no "
+                f"{listed(sorted(new), limit=3)}."
+            )
+    return tuple(told)
+
+
+def _prepare_matrix(
+    raw: tuple[Array, Array, Array], loaded: Loaded, spec: DataSpec
+) -> tuple[_Inputs, tuple[str, ...]]:
+    width = raw[0].shape[1]
+    names = loaded.names or tuple(f"x{index + 1}" for index in range(width))
+    numbers = learn_numbers(raw[0], names, kinds=("numeric",) * width, prepare=spec.prepare)
+    record = Preparation("matrix", (width,), numbers=numbers)
+    x = tuple(record.transform(rows) for rows in raw)
+    info = InputInfo((width,), width, (), loaded.grid)
+    told = []
+    num_missing = sum(int(np.isnan(rows).sum()) for rows in raw)
+    if num_missing:
+        told.append(
+            f"{count(num_missing, 'missing feature value')} filled with the training median."
+        )
+    constant = [name for name, values in zip(names, x[0].T, strict=True) if not np.ptp(values)]
+    if constant:
+        told.append(f"The same value in every training row, kept as it is: {listed(constant)}.")
+    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), tuple(told)
+
+
+def _prepare_images(
+    raw: tuple[Array, Array, Array], spec: DataSpec
+) -> tuple[_Inputs, tuple[str, ...]]:
+    shift, scale = learn_images(raw[0], prepare=spec.prepare)
+    is_bytes = raw[0].dtype == np.uint8
+    if is_bytes and raw[2].dtype != np.uint8:
+        raise bad(
+            "test images", "must be bytes as in training", got=str(raw[2].dtype), do="Convert."
+        )
+    record = Preparation(
+        "bytes" if is_bytes else "images",
+        raw[0].shape[1:],
+        channel_shift=tuple(shift.tolist()),
+        channel_scale=tuple(scale.tolist()),
+    )
+    info = InputInfo(record.shape, 0, ())
+    if is_bytes:
+        factor = (1.0 / scale).astype(np.float32)
+        return _Inputs(record, raw, info, factor, (-shift / scale).astype(np.float32)), ()
+    x = tuple(record.transform(rows) for rows in raw)
+    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), ()
+
+
+def _assemble(
+    spec: DataSpec,
+    loaded: Loaded,
+    coded: _Coded,
+    *,
+    parts: Parts,
+    held: tuple[Loaded, Array] | None,
+    inputs: _Inputs,
+    told: tuple[str, ...],
+) -> Dataset:
+    """Targets of the parts, summary and fingerprint."""
+    name = loaded.target.name if isinstance(loaded.target, Column) else (spec.target or "y")
+    raw_y = (coded.y[parts.train], coded.y[parts.val], coded.y[parts.test])
+    if held is not None:
+        raw_y = (raw_y[0], raw_y[1], held[1])
+    scale, shift = np.ones(1), np.zeros(1)
+    y: tuple[Array, ...] = raw_y
+    if coded.task == "regression":
+        scale, shift = scale_of(raw_y[0], name=name, is_scaled=spec.scale_target)
+        y = tuple(((values - shift) / scale).astype(np.float32) for values in raw_y)
+    made = [Part(x, labels) for x, labels in zip(inputs.parts, y, strict=True)]
+    num_outputs = len(coded.classes.names) or coded.y.shape[1]
+    record = replace(
+        inputs.record,
+        target_names=(name,),
+        classes=coded.classes.names,
+        target_scale=tuple(scale.tolist()),
+        target_shift=tuple(shift.tolist()),
+    )
+    fingerprint = summary.fingerprint_of(
+        made, extra=(inputs.scale, inputs.shift, scale, shift), classes=coded.classes.names
+    )
+    described = _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs)
+    return Dataset(
+        task=coded.task,
+        train=made[0],
+        val=made[1],
+        test=made[2],
+        input=inputs.input,
+        num_outputs=num_outputs,
+        classes=coded.classes.names,
+        preparation=record,
+        target_scale=record.target_scale,
+        target_shift=record.target_shift,
+        input_scale=inputs.scale,
+        input_shift=inputs.shift,
+        summary={**described, "decisions": list(told), "fingerprint": fingerprint},
+        fingerprint=fingerprint,
+    )
+
+
+def _describe(
+    loaded: Loaded,
+    coded: _Coded,
+    parts: Parts,
+    *,
+    name: str,
+    y: tuple[Array, ...],
+    inputs: _Inputs,
+) -> dict[str, Any]:
+    columns, num_columns = summary.describe_columns(loaded, parts.train)
+    named = list(zip(("train", "val", "test"), y, strict=True))
+    is_classes = coded.task == "classification"
+    hints = leaks.duplicate_hints(inputs.parts[0], val=inputs.parts[1], test=inputs.parts[2])
+    if is_classes or coded.y.shape[1] == 1:
+        hints += leaks.giveaway_hints(
+            loaded.features,
+            loaded.names,
+            y=coded.y if is_classes else coded.y[:, 0],
+            num_classes=len(coded.classes.names),
+            train=parts.train,
+            held=np.sort(np.concatenate([parts.val, parts.test])),
+        )
+    info = inputs.input
+    return {
+        "source": loaded.label,
+        "task": coded.task,
+        "rows": sum(len(values) for values in y),
+        "parts": {part: len(values) for part, values in named},
+        "target": summary.describe_target(name, None if is_classes else y[0]),
+        "columns": columns,
+        "num_columns": num_columns,
+        "input": {
+            "kind": inputs.record.form,
+            "shape": list(info.shape),
+            "width": int(np.prod(info.shape)),
+            "num_numeric": info.num_numeric,
+            "cardinalities": list(info.cardinalities),
+        },
+        "classes": summary.describe_classes(coded.classes.names, named) if is_classes else [],
+        "hints": list(hints),
+    }

@@ -1,0 +1,359 @@
+"""Where data comes from: one table of named sets, one of file formats, one function each.
+
+Owns the way from ``DataSpec.source`` (or Python objects) to ``Loaded``. A new source is one row in
+``SOURCES``, a new format one row in ``FORMATS``. Heavy readers are imported when needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lanework.catalog import nearest
+from lanework.data import binary
+from lanework.data.builtin import BUNDLED, GENERATED
+from lanework.data.fashion import fashion_mnist
+from lanework.data.files import file_format, must_exist
+from lanework.data.images import as_features
+from lanework.data.messages import bad, count, listed
+from lanework.data.types import Array, Column, Loaded, Table
+
+if TYPE_CHECKING:
+    from lanework.spec import DataSpec
+
+__all__ = ["FORMATS", "SOURCES", "column_names", "read_source", "read_test", "resolve_target"]
+
+SOURCES: Mapping[str, Callable[[], Loaded]] = MappingProxyType(
+    {**BUNDLED, "fashion-mnist": fashion_mnist, **GENERATED}
+)
+"""Named sources."""
+
+Kinds = Mapping[str, str]
+
+
+def read_source(spec: DataSpec, *, arrays: Any = None) -> Loaded:
+    """Read what ``spec.source`` names.
+
+    Args:
+        spec: The data section of a study.
+        arrays: Python objects instead: ``(x, y)``, ``(x, y, x_test, y_test)`` or a DataFrame.
+
+    Returns:
+        Features and target as read.
+
+    Raises:
+        DataError: Anything that is wrong with the source.
+    """
+    if arrays is not None:
+        return _from_objects(arrays, spec, kinds=spec.columns)
+    if spec.source in SOURCES:
+        return SOURCES[spec.source]()
+    return _from_path(Path(spec.source), spec, kinds=spec.columns, where="data.source")
+
+
+def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
+    """Read the study's own test file with the types found in the training file.
+
+    Raises:
+        DataError: The file is wrong, or lacks columns of the training file.
+    """
+    kinds: dict[str, str] = dict(spec.columns)
+    if isinstance(loaded.features, Table):
+        kinds = {name: "ignore" for name, _ in loaded.dropped}
+        kinds |= {column.name: column.kind for column in loaded.features.columns}
+    if isinstance(loaded.target, Column) and isinstance(loaded.features, Table):
+        kinds[loaded.target.name] = loaded.target.kind
+    test = _from_path(Path(path), spec, kinds=kinds, where="data.test")
+    if isinstance(loaded.features, Table) != isinstance(test.features, Table):
+        raise bad(
+            "data.test",
+            "must be a file of the same form as data.source",
+            got=f"{Path(path).name} beside {Path(spec.source).name}",
+            do="Give both as tables, or both as arrays.",
+        )
+    return _same_columns(test, loaded, name=Path(path).name)
+
+
+def column_names(path: Path, spec: DataSpec) -> tuple[str, ...] | None:
+    """The names that ``data.target`` can choose from, read cheaply; None when not a table.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    from lanework.data import tables
+
+    kind = file_format(path)
+    if kind == "parquet":
+        return tables.parquet_names(path)
+    if kind == "csv":
+        return tables.text_names(
+            path, delimiter=spec.delimiter, header=spec.header, target=spec.target
+        )
+    return None
+
+
+def resolve_target(target: str | None, names: tuple[str, ...], *, name: str) -> str:
+    """The target column among the columns of a table.
+
+    Args:
+        target: What the study file says; a number counts columns from 1 where there is no header.
+        names: The columns.
+        name: File name for messages.
+
+    Returns:
+        The column's name.
+
+    Raises:
+        DataError: Not given or not there; lists the nearest names.
+    """
+    if target is None:
+        raise bad(
+            "data.target",
+            f"must name the column to predict in {name}",
+            got="nothing",
+            do=f"Its columns are {listed(names, limit=12)}.",
+        )
+    numbered = f"column {target}" if target.isdigit() else target
+    found = next((known for known in (target, target.strip(), numbered) if known in names), None)
+    if found is not None:
+        return found
+    close = nearest(target, names)
+    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    raise bad(
+        "data.target",
+        f"must be a column of {name}",
+        got=repr(target),
+        do=f"{hint}Its columns are {listed(names, limit=12)}.",
+    )
+
+
+def _from_path(path: Path, spec: DataSpec, *, kinds: Kinds, where: str) -> Loaded:
+    must_exist(path, where=where)
+    if path.is_dir():
+        raise bad(
+            where,
+            "must be a file or the name of a built-in set",
+            got=f"the folder {path}",
+            do="Name a file in it; for a folder of images make an NPZ file with x and y.",
+        )
+    return FORMATS[file_format(path)](path, spec, kinds)
+
+
+def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+    from lanework.data import tables
+
+    columns, decisions = tables.text_columns(
+        path,
+        delimiter=spec.delimiter,
+        header=spec.header,
+        target=spec.target,
+        missing=tuple(spec.missing),
+        as_text=tuple(name for name, kind in kinds.items() if kind == "category"),
+    )
+    return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=decisions)
+
+
+def _from_parquet(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+    from lanework.data import tables
+
+    columns = tables.parquet_columns(path)
+    return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=())
+
+
+def _from_npz(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+    arrays = binary.read_npz(path)
+    x, y, test = binary.xy_of_npz(arrays, path.name, target=spec.target)
+    name = spec.target or "y"
+    loaded = _from_arrays(x, y, label=path.name, target=name, kinds=kinds)
+    if test is None:
+        return loaded
+    held = _from_arrays(*test, label=f"{path.name} (test)", target=name, kinds=kinds)
+    return replace(loaded, test=held)
+
+
+def _from_idx(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+    is_named = spec.target is not None and str(path) == spec.source
+    labels = path.parent / str(spec.target) if is_named else binary.labels_beside(path)
+    must_exist(labels, where="data.target")
+    x, y = binary.read_idx(path), binary.read_idx(labels)
+    return _from_arrays(x, y, label=path.name, target="label", kinds=kinds)
+
+
+FORMATS: Mapping[str, Callable[[Path, Any, Kinds], Loaded]] = MappingProxyType(
+    {"csv": _from_text, "parquet": _from_parquet, "npz": _from_npz, "idx": _from_idx}
+)
+"""File formats by what ``files.file_format`` recognises."""
+
+
+def _from_columns(
+    columns: Mapping[str, Any],
+    spec: DataSpec,
+    *,
+    kinds: Kinds,
+    name: str,
+    decisions: tuple[str, ...],
+) -> Loaded:
+    """A table with its target taken out."""
+    from lanework.data.columns import Guesses, read_columns
+
+    target = resolve_target(spec.target, tuple(columns), name=name)
+    _check_kinds(spec.columns, tuple(columns), name=name, target=target)
+    guesses = Guesses.empty()
+    table = read_columns(columns, kinds=kinds, missing=spec.missing, target=target, guesses=guesses)
+    features = table.without([target])
+    if not features.columns:
+        reasons = "; ".join(f"'{column}': {reason}" for column, reason in guesses.dropped)
+        raise bad(
+            name,
+            f"must have a usable column besides the target '{target}'",
+            got=reasons or "none",
+            do="Set data.columns to numeric or category for those that should be used.",
+        )
+    return Loaded(
+        features=features,
+        target=table.column(target),
+        label=name,
+        decisions=(*decisions, *guesses.sentences()),
+        dropped=tuple(guesses.dropped),
+    )
+
+
+def _check_kinds(kinds: Kinds, names: tuple[str, ...], *, name: str, target: str) -> None:
+    for column, kind in kinds.items():
+        if column not in names:
+            close = nearest(column, names)
+            hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+            raise bad(
+                f"data.columns.{column}",
+                f"must be a column of {name}",
+                got=repr(column),
+                do=f"{hint}Its columns are {listed(names, limit=12)}.",
+            )
+        if column == target and kind == "ignore":
+            raise bad(
+                f"data.columns.{column}",
+                "must not be ignore for the target",
+                got="ignore",
+                do="Choose another target, or leave it out.",
+            )
+
+
+def _from_objects(arrays: Any, spec: DataSpec, *, kinds: Kinds) -> Loaded:
+    """Python objects: a DataFrame with its target in it, or features and target."""
+    if hasattr(arrays, "columns") and hasattr(arrays, "iloc"):
+        from lanework.data.columns import frame_columns
+
+        columns = frame_columns(arrays)
+        return _from_columns(columns, spec, kinds=kinds, name="the DataFrame", decisions=())
+    if not isinstance(arrays, tuple | list) or len(arrays) not in (2, 4):
+        raise bad(
+            "data",
+            "must be a DataFrame with data.target, (x, y) or (x, y, x_test, y_test)",
+            got=f"{type(arrays).__name__}"
+            + (f" of length {len(arrays)}" if hasattr(arrays, "__len__") else ""),
+            do="For example data=(features, labels).",
+        )
+    name = spec.target or "y"
+    loaded = _from_arrays(*arrays[:2], label="Python arrays", target=name, kinds=kinds)
+    if len(arrays) == 2:
+        return loaded
+    if isinstance(loaded.features, Table):
+        kinds = {column.name: column.kind for column in loaded.features.columns}
+        kinds |= {column: "ignore" for column, _ in loaded.dropped}
+    held = _from_arrays(*arrays[2:], label="Python arrays (test)", target=name, kinds=kinds)
+    return replace(loaded, test=_same_columns(held, loaded, name="the test arrays"))
+
+
+def _from_arrays(x: Any, y: Any, *, label: str, target: str, kinds: Kinds) -> Loaded:
+    """Features and target given apart, as arrays, lists, DataFrame and Series."""
+    features, names, decisions, dropped = as_features(x, kinds=kinds, where=label)
+    num_rows = features.num_rows if isinstance(features, Table) else len(features)
+    found, more = _target_of(y, target=target, where=label, kinds=kinds)
+    num_targets = len(found.values if isinstance(found, Column) else found)
+    if num_rows != num_targets:
+        raise bad(
+            label,
+            "must have as many targets as rows",
+            got=f"{count(num_rows, 'row')} and {count(num_targets, 'target')}",
+            do="Check that x and y belong together.",
+        )
+    if num_rows == 0:
+        raise bad(label, "must hold rows of data", got="none", do="Check how it was made.")
+    return Loaded(
+        features=features,
+        target=found,
+        label=label,
+        names=names,
+        decisions=(*decisions, *more),
+        dropped=dropped,
+    )
+
+
+def _target_of(
+    y: Any, *, target: str, where: str, kinds: Kinds
+) -> tuple[Column | Array, tuple[str, ...]]:
+    """A target given apart: one column, or several numeric ones [n, k]."""
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dtype.kind in "fiu" and values.ndim == 1:
+        return Column(str(getattr(y, "name", None) or target), "numeric", values.astype(float)), ()
+    if values.dtype.kind in "fiu" and values.ndim == 2:
+        if not np.isfinite(values).all():
+            raise bad(
+                where,
+                "must have finite targets",
+                got=f"{count(int((~np.isfinite(values)).sum()), 'value')} that is NaN or infinite",
+                do="Remove these rows.",
+            )
+        return values.astype(float), ()
+    if values.ndim != 1:
+        raise bad(
+            where,
+            "must have one target for each row, or a numeric array [rows, targets]",
+            got=f"an array of shape {values.shape} and type {values.dtype}",
+            do="Give class names or numbers.",
+        )
+    from lanework.data.columns import Guesses, arrow_array, read_column
+
+    guesses = Guesses.empty()
+    name = str(getattr(y, "name", None) or target)
+    cells = arrow_array(y if hasattr(y, "dtype") else list(y))
+    kind = kinds.get(name) or ("category" if values.dtype.kind in "bUS" else None)
+    column = read_column(name, cells, given=kind, missing=(), guesses=guesses)
+    return column, guesses.sentences()
+
+
+def _same_columns(test: Loaded, loaded: Loaded, *, name: str) -> Loaded:
+    """The test part with the columns of the training part, in its order."""
+    if not isinstance(loaded.features, Table) or not isinstance(test.features, Table):
+        shapes = [
+            () if isinstance(part.features, Table) else part.features.shape[1:]
+            for part in (loaded, test)
+        ]
+        if shapes[0] != shapes[1]:
+            raise bad(
+                "data.test",
+                f"must have samples of shape {shapes[0]} as in training",
+                got=f"{shapes[1]} in {name}",
+                do="Give the test part in the same form.",
+            )
+        return test
+    lacking = [column for column in loaded.features.names if column not in test.features.names]
+    if lacking:
+        raise bad(
+            "data.test",
+            "must have the columns of data.source",
+            got=f"{name} without {listed(lacking)}",
+            do="Add these columns (cells may be empty), or set them to ignore in data.columns.",
+        )
+    table = Table(tuple(test.features.column(column) for column in loaded.features.names))
+    known = {*loaded.features.names, *(column for column, _ in loaded.dropped)}
+    extra = [column for column in test.features.names if column not in known]
+    told = (f"{name}: {listed(extra)} is not in the training file and not used.",) if extra else ()
+    return replace(test, features=table, decisions=(*test.decisions, *told))

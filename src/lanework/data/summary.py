@@ -1,0 +1,125 @@
+"""What the report tells about the data: a plain JSON-able description. numpy only.
+
+The summary is a dict with these keys:
+
+``source``       what the data is called
+``task``         classification or regression
+``rows``         rows used, in all parts together
+``parts``        rows in train, val and test
+``target``       name, and for regression min, max, mean, std in its unit (training part)
+``columns``      for tables and matrices, at most 100: name, kind (numeric, date, category,
+                 ignored), guessed (or given), missing (cells, all parts), distinct; for numbers
+                 min, max, mean, std (training part); for categories levels (the commonest, with
+                 counts); for ignored ones the reason
+``num_columns``  how many columns there are (columns may be cut short)
+``input``        shape, width, num_numeric, cardinalities, kind (table, matrix, images, bytes)
+``classes``      name and rows in train, val and test (empty for regression)
+``decisions``    what was guessed or decided, as sentences
+``hints``        signs of leakage or other trouble, as sentences
+``fingerprint``  SHA-256 of what training sees
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lanework.data.types import Array, Column, Loaded, Part, Rows, Table
+
+__all__ = ["describe_classes", "describe_columns", "describe_target", "fingerprint_of"]
+
+_MAX_COLUMNS = 100
+_MAX_LEVELS = 12
+
+
+def describe_columns(loaded: Loaded, train: Rows) -> tuple[list[dict[str, Any]], int]:
+    """One dict for each column (the first 100), and how many there are."""
+    features = loaded.features
+    if isinstance(features, Table):
+        columns = [_column(column, train) for column in features.columns[:_MAX_COLUMNS]]
+        dropped = [_ignored(name, reason) for name, reason in loaded.dropped]
+        return columns + dropped, len(features.columns) + len(dropped)
+    if features.ndim != 2:
+        return [], 0
+    names = loaded.names[:_MAX_COLUMNS]
+    table = [Column(name, "numeric", features[:, index]) for index, name in enumerate(names)]
+    return [_column(column, train) for column in table], features.shape[1]
+
+
+def describe_classes(
+    names: Sequence[str], parts: Sequence[tuple[str, Array]]
+) -> list[dict[str, Any]]:
+    """Name and number of rows in each part, for each class."""
+    counts = {part: np.bincount(y, minlength=len(names)) for part, y in parts}
+    return [
+        {"name": name, **{part: int(counts[part][code]) for part in counts}}
+        for code, name in enumerate(names)
+    ]
+
+
+def describe_target(name: str, values: Array | None) -> dict[str, Any]:
+    """The target's name and, for regression, its spread in the training part.
+
+    Args:
+        name: Its name.
+        values: float64 [n, k] in the target's unit; None for classification.
+
+    Returns:
+        A dict; with several targets the numbers are those of the first.
+    """
+    return {"name": name} if values is None else {"name": name, **_spread(values[:, 0])}
+
+
+def fingerprint_of(
+    parts: Sequence[Part], *, extra: Sequence[Array | None], classes: Sequence[str]
+) -> str:
+    """SHA-256 over all bytes that training, choosing and testing see, with types and shapes."""
+    digest = hashlib.sha256("\n".join(classes).encode())
+    for array in (*(array for part in parts for array in (part.x, part.y)), *extra):
+        if array is None:
+            digest.update(b"none")
+            continue
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _column(column: Column, train: Rows) -> dict[str, Any]:
+    missing = column.missing()
+    row: dict[str, Any] = {
+        "name": column.name,
+        "kind": column.kind,
+        "guessed": not column.is_given,
+        "missing": int(missing.sum()),
+    }
+    learned = column.values[train]
+    if column.levels_used():
+        counts = np.bincount(learned[learned >= 0], minlength=len(column.levels))
+        order = np.argsort(-counts, kind="stable")
+        row["distinct"] = len(column.levels)
+        row["levels"] = [[column.levels[code], int(counts[code])] for code in order[:_MAX_LEVELS]]
+        return row
+    present = learned[~missing[train]]
+    row["distinct"] = len(np.unique(present))
+    return {**row, **(_spread(present) if len(present) else {})}
+
+
+def _ignored(name: str, reason: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "ignored",
+        "guessed": not reason.startswith("ignored, as"),
+        "reason": reason,
+    }
+
+
+def _spread(values: Array) -> dict[str, float]:
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+    }
