@@ -4,6 +4,7 @@
 
     LaneworkError
     ├── SpecError     the study file (or the call) asks for something impossible: its author can fix it
+    │   └── UnknownNameError    a name that the catalogue does not have
     ├── DataError     the data is not usable as it is: whoever has the data can fix it
     ├── StoreError    a study's folder cannot be read or written
     └── DeviceError   the machine lacks something: memory, a device, a library
@@ -66,7 +67,11 @@ class SpecError(LaneworkError):
         super().__init__(_report(self.problems, where=where))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.problems, self.where))
+        return (_rebuild, (type(self), self.problems, self.where))
+
+
+class UnknownNameError(SpecError, LookupError):
+    """A name that the catalogue does not have."""
 
 
 class DataError(LaneworkError):
@@ -87,11 +92,9 @@ def _report(problems: tuple[Problem, ...], *, where: str) -> str:
         separator = ", " if problem.path else ": "
         return f"{where}{separator}{problem}"
     lines = [f"{where}: {len(problems)} problems."]
-    lines += [
-        f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)
-    ]
+    lines += [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
     return "\n".join(lines)
 
 
-def _rebuild(problems: tuple[Problem, ...], where: str) -> SpecError:
-    return SpecError(problems, where=where)
+def _rebuild(kind: type[SpecError], problems: tuple[Problem, ...], where: str) -> SpecError:
+    return kind(problems, where=where)

@@ -7,11 +7,13 @@ package that builds it). Imports neither pydantic nor anything heavy.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from lanework.catalog import data, networks, recipes
 from lanework.catalog.types import Entry, Hyper, Value
+from lanework.errors import Problem, UnknownNameError
 
 __all__ = ["CATALOG", "KINDS", "Entry", "Hyper", "Value", "entry", "listing", "nearest"]
 
@@ -50,10 +52,7 @@ _ROWS: tuple[Entry, ...] = (
 )
 
 CATALOG: Mapping[str, Mapping[str, Entry]] = MappingProxyType(
-    {
-        kind: MappingProxyType({row.name: row for row in _ROWS if row.kind == kind})
-        for kind in KINDS
-    }
+    {kind: MappingProxyType({row.name: row for row in _ROWS if row.kind == kind}) for kind in KINDS}
 )
 """Kind, then name, to the row."""
 
@@ -73,8 +72,6 @@ def nearest(name: str, names: Iterable[str], *, count: int = 3) -> tuple[str, ..
         >>> nearest("adm", ["sgd", "adam", "adamw"])
         ('adam', 'adamw')
     """
-    import difflib
-
     known = {_squash(other): other for other in reversed(list(names))}
     found = difflib.get_close_matches(_squash(name), list(known), n=count, cutoff=0.5)
     return tuple(known[match] for match in found)
@@ -84,18 +81,15 @@ def entry(kind: str, name: str) -> Entry:
     """The row of that kind and name.
 
     Raises:
-        LookupError: There is no such kind or name; the text lists the nearest ones.
+        UnknownNameError: There is no such kind or name; the text lists the nearest ones. It is
+            both a ``SpecError`` and a ``LookupError``.
     """
-    if kind not in CATALOG:
-        raise LookupError(
-            f"must be a kind of the catalogue, got {kind!r}. {_try(kind, CATALOG)}"
-        )
-    if name not in CATALOG[kind]:
-        rows = CATALOG[kind]
-        raise LookupError(
-            f"must be the name of {_article(kind)}, got {name!r}. {_try(name, rows)}"
-        )
-    return CATALOG[kind][name]
+    rows = _rows_of(kind)
+    if name not in rows:
+        article = "an" if kind[0] in "aeiou" else "a"
+        text = f"must be the name of {article} {kind}, got {name!r}. {_hint(name, rows)}"
+        raise UnknownNameError([Problem(kind, text)], where="catalogue")
+    return rows[name]
 
 
 def listing(kind: str | None = None, name: str | None = None) -> str:
@@ -106,45 +100,60 @@ def listing(kind: str | None = None, name: str | None = None) -> str:
         name: One row of that kind, with everything known about it.
 
     Returns:
-        Lines of text without a trailing newline.
+        Lines of text without a newline at the end.
 
     Raises:
-        LookupError: There is no such kind or name; the text lists the nearest ones.
+        UnknownNameError: There is no such kind or name; the text lists the nearest ones.
     """
     if kind is None:
-        return "\n".join(
-            f"{kind:12s} {len(CATALOG[kind]):3d}  {KINDS[kind]}" for kind in KINDS
-        )
+        lines = [f"{kind:12s} {len(CATALOG[kind]):4d}  {KINDS[kind]}" for kind in KINDS]
+        return "\n".join([*lines, "", "`lanework list KIND` shows one kind, `... NAME` one row."])
     if name is not None:
         return _row_text(entry(kind, name))
+    rows = _rows_of(kind)
+    width = max(len(row) for row in rows)
+    return "\n".join(f"{row.name:{width}s}  {row.summary}" for row in rows.values())
+
+
+def _rows_of(kind: str) -> Mapping[str, Entry]:
     if kind not in CATALOG:
-        entry(kind, "")
-    width = max(len(row) for row in CATALOG[kind])
-    return "\n".join(
-        f"{row.name:{width}s}  {row.summary}" for row in CATALOG[kind].values()
-    )
+        text = f"must be a kind of the catalogue, got {kind!r}. {_hint(kind, CATALOG)}"
+        raise UnknownNameError([Problem("", text)], where="catalogue")
+    return CATALOG[kind]
 
 
 def _row_text(row: Entry) -> str:
-    lines = [f"{row.name} ({row.kind})", row.summary, f"Formula: {row.formula}"]
-    for hyper in row.hypers:
-        lines.append(
-            f"  {hyper.name} = {hyper.default}: {hyper.summary}; {hyper.range_text()}"
-        )
+    lines = [f"{row.name}: {row.summary}", f"  kind     {row.kind}, {KINDS[row.kind]}"]
+    lines.append(f"  formula  {row.formula}")
+    lines += [f"  {key:8s} {value}" for key, value in row.facts.items()]
     if row.notes:
-        lines.append(f"Note: {row.notes}")
-    return "\n".join([*lines, f"Source: {row.source}"])
+        lines.append(f"  note     {row.notes}")
+    lines.append(f"  source   {row.source}")
+    if row.hypers:
+        lines += ["", "  options (traced ones vary by lane inside one program)"]
+    return "\n".join([*lines, *(_hyper_text(hyper) for hyper in row.hypers)])
+
+
+def _hyper_text(hyper: Hyper) -> str:
+    role = "traced" if hyper.traced else "static"
+    scale = ", log scale" if hyper.log else ""
+    head = f"  {hyper.name} = {_shown(hyper.default)}"
+    return f"{head}\n      {hyper.summary}\n      {hyper.range_text()}; {role}{scale}"
+
+
+def _shown(value: Value) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, tuple):
+        return str(list(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _squash(name: str) -> str:
-    return str(name).lower().replace("-", "").replace("_", "").replace(" ", "")
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def _try(name: str, names: Iterable[str]) -> str:
+def _hint(name: str, names: Iterable[str]) -> str:
     known = list(names)
     close = nearest(name, known)
     if close:

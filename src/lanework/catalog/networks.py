@@ -16,9 +16,7 @@ def _activation(
     init: str = "xavier_normal",
     hypers: tuple[Hyper, ...] = (),
 ) -> Entry:
-    return Entry(
-        "activation", name, summary, formula, source, hypers, facts={"init": init}
-    )
+    return Entry("activation", name, summary, formula, source, hypers, facts={"init": init})
 
 
 ACTIVATIONS = (
@@ -53,11 +51,7 @@ ACTIVATIONS = (
         formula="z if z > 0 else slope z",
         source="Maas, Hannun and Ng 2013",
         init="he_normal",
-        hypers=(
-            Hyper(
-                "slope", "float", 0.01, "slope for negative values", low=0.0, high=1.0
-            ),
-        ),
+        hypers=(Hyper("slope", "float", 0.01, "slope for negative values", low=0.0, high=1.0),),
     ),
     _activation(
         "elu",
@@ -172,9 +166,7 @@ INITS = (
     ),
 )
 
-_NORM_EPS = Hyper(
-    "eps", "float", 1e-5, "added to the variance", low=0.0, low_open=True, log=True
-)
+_NORM_EPS = Hyper("eps", "float", 1e-5, "added to the variance", low=0.0, low_open=True, log=True)
 
 NORMS = (
     Entry("norm", "none", "No normalisation layers.", "z", "the baseline"),
@@ -211,9 +203,7 @@ NORMS = (
 
 def _body() -> tuple[Hyper, ...]:
     return (
-        Hyper(
-            "activation", "choice", "relu", "after each hidden layer", of="activation"
-        ),
+        Hyper("activation", "choice", "relu", "after each hidden layer", of="activation"),
         Hyper(
             "init",
             "choice",
@@ -223,9 +213,7 @@ def _body() -> tuple[Hyper, ...]:
             choices=("auto",),
             of="init",
         ),
-        Hyper(
-            "norm", "choice", "none", "normalisation of each hidden layer", of="norm"
-        ),
+        Hyper("norm", "choice", "none", "normalisation of each hidden layer", of="norm"),
         Hyper(
             "norm_position",
             "choice",
@@ -280,15 +268,9 @@ NETS = (
         "conv k x k -> act -> max pool 2 x 2, per entry of channels; dense layers; output layer",
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         (
-            Hyper(
-                "channels", "ints", (32, 64, 128), "channels of each convolution", low=1
-            ),
-            Hyper(
-                "kernel", "int", 3, "side of the convolution window, in pixels", low=1
-            ),
-            Hyper(
-                "dense", "ints", (128,), "width of each dense layer after them", low=1
-            ),
+            Hyper("channels", "ints", (32, 64, 128), "channels of each convolution", low=1),
+            Hyper("kernel", "int", 3, "side of the convolution window, in pixels", low=1),
+            Hyper("dense", "ints", (128,), "width of each dense layer after them", low=1),
             *_body(),
         ),
     ),

@@ -22,16 +22,12 @@ def _rate(default: float, note: str = "") -> Hyper:
 
 
 def _fraction(name: str, default: float, summary: str) -> Hyper:
-    return Hyper(
-        name, "float", default, summary, low=0.0, high=1.0, high_open=True, traced=True
-    )
+    return Hyper(name, "float", default, summary, low=0.0, high=1.0, high_open=True, traced=True)
 
 
 def _eps(default: float) -> Hyper:
     summary = "e, added to the denominator"
-    return Hyper(
-        "eps", "float", default, summary, low=0.0, low_open=True, traced=True, log=True
-    )
+    return Hyper("eps", "float", default, summary, low=0.0, low_open=True, traced=True, log=True)
 
 
 _MOMENTUM = _fraction("momentum", 0.9, "m, the share of the last step that is kept")
@@ -102,13 +98,9 @@ OPTIMIZERS = (
         "Hinton 2012, Neural networks for machine learning, lecture 6e",
         (
             _rate(0.001),
-            _fraction(
-                "decay", 0.9, "r, memory of the running mean of squared gradients"
-            ),
+            _fraction("decay", 0.9, "r, memory of the running mean of squared gradients"),
             _eps(1e-8),
-            _fraction(
-                "momentum", 0.0, "m, the share of the last step that is kept; 0 is none"
-            ),
+            _fraction("momentum", 0.0, "m, the share of the last step that is kept; 0 is none"),
             Hyper(
                 "centered",
                 "bool",
@@ -187,9 +179,7 @@ def _warmup(default: float = 0.0, *, low_open: bool = False) -> Hyper:
 
 def _decay_rate(default: float) -> Hyper:
     summary = "k, decay per epoch"
-    return Hyper(
-        "rate", "float", default, summary, low=0.0, low_open=True, traced=True, log=True
-    )
+    return Hyper("rate", "float", default, summary, low=0.0, low_open=True, traced=True, log=True)
 
 
 SCHEDULES = (
@@ -379,8 +369,7 @@ PENALTIES = (
         "x -= a w x",
         "Hanson and Pratt 1988; Loshchilov and Hutter 2017",
         _strength("weight_decay", "w, times the learning rate"),
-        notes=_EXEMPT
-        + " The rule adamw has a weight_decay of its own; give one of the two.",
+        notes=_EXEMPT + " The rule adamw has a weight_decay of its own; give one of the two.",
     ),
     Entry(
         "penalty",

@@ -48,22 +48,49 @@ class Hyper:
     log: bool = False
 
     def range_text(self) -> str:
-        """The allowed values as a phrase that follows "must be", for example ``> 0 and < 1``."""
+        """The allowed values as a phrase after "must be": ``a number > 0 and < 1``."""
+        if self.kind == "choice":
+            of = (f"the name of {_article(self.of)} {self.of}",) if self.of else ()
+            return " or ".join((*self.choices, *of))
+        limits = self._limits()
+        if self.kind == "ints":
+            return f"a list of whole numbers{', each ' if limits else ''}{limits}"
+        nouns = {"float": "a number", "int": "a whole number", "bool": "true or false"}
+        return f"{nouns.get(self.kind, 'text')} {limits}".strip()
+
+    def bad_values(self) -> tuple[object, ...]:
+        """Values outside the declaration, at each edge of it, for tests of messages."""
+        wrong_kind: tuple[object, ...] = ("no such thing", {"a": 1}, float("nan"))
+        if self.kind == "str":
+            return (1, True)
+        if self.kind == "bool":
+            return (1, "true", *wrong_kind)
+        if self.kind == "choice":
+            return (1, True, *wrong_kind)
+        outside = tuple(self._outside())
+        if self.kind == "ints":
+            return (3, (1.5,), (True,), *((value,) for value in outside), *wrong_kind)
+        halves = (1.5,) if self.kind == "int" else ()
+        return (*outside, *halves, True, "1", *wrong_kind)
+
+    def _outside(self) -> list[float]:
+        """Just below the lower and just above the upper bound."""
+        step = 1.0 if self.kind in ("int", "ints") else 1e-6
+        number = int if self.kind in ("int", "ints") else float
+        values = []
+        if self.low is not None:
+            values.append(number(self.low if self.low_open else self.low - step))
+        if self.high is not None:
+            values.append(number(self.high if self.high_open else self.high + step))
+        return values
+
+    def _limits(self) -> str:
         bounds = []
         if self.low is not None:
             bounds.append(f"{'>' if self.low_open else '>='} {self.low:g}")
         if self.high is not None:
             bounds.append(f"{'<' if self.high_open else '<='} {self.high:g}")
-        limits = " and ".join(bounds)
-        nouns = {
-            "float": "a number",
-            "int": "a whole number",
-            "ints": "a list of whole numbers, each",
-            "bool": "true or false",
-            "str": "text",
-            "choice": "one of the names",
-        }
-        return f"{nouns[self.kind]} {limits}".removesuffix(", each ").strip()
+        return " and ".join(bounds)
 
 
 @dataclass(frozen=True)
@@ -108,3 +135,7 @@ class Entry:
             if hyper.name == name:
                 return hyper
         raise KeyError(name)
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1] in "aeiou" else "a"

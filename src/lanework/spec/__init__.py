@@ -6,6 +6,7 @@ Imports the catalogue and errors only: no JAX, nothing heavy but pydantic and Py
 from lanework.errors import Problem, SpecError
 from lanework.spec.expand import expand, resolve
 from lanework.spec.program import TRACED, ZERO_IS_OFF, static_key, traced_values
+from lanework.spec.schema import schema
 from lanework.spec.study import (
     content_hash,
     dump_study,
@@ -58,6 +59,7 @@ __all__ = [
     "parse_study",
     "plain_study",
     "resolve",
+    "schema",
     "static_key",
     "traced_values",
 ]

@@ -99,11 +99,7 @@ def check_options(
     for key, value in given.items():
         if key not in known:
             text = f"must be an option of {row.name}, got {key!r} = {got(value)}."
-            hint = (
-                names_hint(key, known)
-                if known
-                else f"{row.name} has no options; remove it."
-            )
+            hint = names_hint(key, known) if known else f"{row.name} has no options; remove it."
             problems.append(Problem(join(path, str(key)), f"{text} {hint}"))
     options: dict[str, Any] = {}
     for hyper in row.hypers:
@@ -116,9 +112,7 @@ def check_options(
     return options, problems
 
 
-def check_choice(
-    kind: str, value: Any, path: str
-) -> tuple[str, dict[str, Any], list[Problem]]:
+def check_choice(kind: str, value: Any, path: str) -> tuple[str, dict[str, Any], list[Problem]]:
     """Check a choice, given as a name or as a mapping with ``name`` and options.
 
     Args:
@@ -159,9 +153,7 @@ def _check_name(hyper: Hyper, value: Any, path: str) -> Checked:
         return hyper.default, [Problem(path, text)]
     names = [*hyper.choices, *CATALOG[hyper.of]]
     if not isinstance(value, Mapping) and value not in names:
-        return hyper.default, [
-            Problem(path, _unknown_name(hyper.of, value, names=names))
-        ]
+        return hyper.default, [Problem(path, _unknown_name(hyper.of, value, names=names))]
     name, options, problems = check_choice(hyper.of, value, path)
     return (hyper.default if problems else simplify(hyper.of, name, options)), problems
 
@@ -181,13 +173,9 @@ def _check_order(row: Entry, options: Mapping[str, Any], path: str) -> list[Prob
     problems = []
     for first, second in row.ascending:
         if options[first] >= options[second]:
-            text = (
-                f"must be below {second}, got {first} {options[first]:g} and {second} "
-            )
+            text = f"must be below {second}, got {first} {options[first]:g} and {second} "
             text += f"{options[second]:g}. Swap them, or use the defaults {first} "
-            text += (
-                f"{row.hyper(first).default} and {second} {row.hyper(second).default}."
-            )
+            text += f"{row.hyper(first).default} and {second} {row.hyper(second).default}."
             problems.append(Problem(join(path, first), text))
     return problems
 
@@ -205,12 +193,8 @@ def _has_kind(kind: str, value: Any) -> bool:
 
 
 def _in_range(hyper: Hyper, value: float) -> bool:
-    low = hyper.low is None or (
-        value > hyper.low if hyper.low_open else value >= hyper.low
-    )
-    high = hyper.high is None or (
-        value < hyper.high if hyper.high_open else value <= hyper.high
-    )
+    low = hyper.low is None or (value > hyper.low if hyper.low_open else value >= hyper.low)
+    high = hyper.high is None or (value < hyper.high if hyper.high_open else value <= hyper.high)
     return low and high
 
 
@@ -222,11 +206,7 @@ def _wrong(hyper: Hyper, value: object, *, noun: str = "") -> str:
 
 
 def _remedy(hyper: Hyper, value: object) -> str:
-    if (
-        isinstance(value, str)
-        and hyper.kind in ("float", "int", "bool")
-        and _is_number(value)
-    ):
+    if isinstance(value, str) and hyper.kind in ("float", "int", "bool") and _is_number(value):
         return "Remove the quotes."
     example = list(hyper.default) if isinstance(hyper.default, tuple) else hyper.default
     if example is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lanework.catalog import CATALOG
 from lanework.errors import Problem, SpecError
 from lanework.spec.check import got, names_hint
-from lanework.spec.compare import CHOICES, apply_all
+from lanework.spec.compare import CHOICES, NoPartsError, apply_all
 from lanework.spec.sections import build_config, plain_config
 from lanework.spec.types import (
     Arm,
@@ -21,7 +22,7 @@ from lanework.spec.types import (
     known_task,
 )
 
-__all__ = ["check_arms", "expand", "resolve"]
+__all__ = ["check_arms", "check_values", "expand", "resolve"]
 
 MAX_ARMS = 100_000
 LOSS_BY_TASK: Mapping[str, str] = {
@@ -75,87 +76,96 @@ def check_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     if problems:
         return (), problems
     base = plain_config(RunConfig(data=spec.data, model=spec.model, train=spec.train))
-    cells, used = _cells(spec)
-    for index in range(len(spec.exclude)):
-        if index not in used:
-            text = f"must match a combination, got {got(spec.exclude[index])}, which matches none."
-            problems.append(Problem(f"exclude[{index}]", f"{text} Mend or remove it."))
-    if not cells:
-        problems.append(
-            Problem(
-                "exclude", "must leave a combination, got all excluded. Remove one."
-            )
-        )
+    cells, problems = _cells(spec)
+    memo: dict[str, Any] = {}
     configs = []
+    known = set(problems)
     for cell in cells:
-        config, found = _config(base, cell)
-        problems += [item for item in found if item not in problems]
+        config, found = _config(base, cell, memo=memo)
+        fresh = [item for item in found if item not in known]
+        problems += fresh
+        known.update(fresh)
         configs.append(config)
     if problems:
         return (), problems
-    return _name_arms(
-        spec, cells, [config for config in configs if config is not None]
-    ), []
+    return _name_arms(spec, cells, configs=[item for item in configs if item is not None]), []
 
 
+def check_values(base: dict[str, Any], factors: Sequence[Factor]) -> list[Problem]:
+    """Problems of single factor values, for a file whose other problems forbid combinations.
+
+    Args:
+        base: The base configuration in the form of the file, right or wrong.
+        factors: The factors.
+    """
+    problems = []
+    for factor in factors:
+        for index in range(len(factor.values)):
+            cell = _Cell(recipe=None, factors=(factor,), picks=(index,))
+            _, found = _config(base, cell, memo={})
+            problems += [item for item in found if item.path.startswith("compare.")]
+    return problems
+
+
+@dataclass(frozen=True)
 class _Cell:
-    """One combination: a recipe, if any, and one value per factor."""
+    """One combination: a recipe, if any, and one value (by position) of each factor."""
 
-    def __init__(
-        self, recipe: Recipe | None, factors: Sequence[Factor], picks: Sequence[int]
-    ) -> None:
-        self.recipe = recipe
-        self.factors = factors
-        self.picks = picks
-        self.values = [
-            factor.values[pick] for factor, pick in zip(factors, picks, strict=True)
-        ]
+    recipe: Recipe | None
+    factors: Sequence[Factor]
+    picks: Sequence[int]
 
-    def settings(self) -> list[tuple[str, Any]]:
-        return [
-            (factor.path, value)
-            for factor, value in zip(self.factors, self.values, strict=True)
-        ]
+    def values(self) -> list[tuple[Factor, Any]]:
+        """Each factor with its value here."""
+        pairs = zip(self.factors, self.picks, strict=True)
+        return [(factor, factor.values[pick]) for factor, pick in pairs]
 
     def places(self) -> dict[str, str]:
         """Full path to the place in the file that set it."""
-        places = {}
-        if self.recipe is not None:
-            places = {
-                path: f"compare.recipes {self.recipe.name!r}, {path}"
-                for path in self.recipe.settings
-            }
+        recipe = self.recipe
+        places = (
+            {path: f"compare.recipes.{recipe.name}.{path}" for path in recipe.settings}
+            if recipe
+            else {}
+        )
         for factor, pick in zip(self.factors, self.picks, strict=True):
             places[factor.path] = f"compare.{factor.key}[{pick}]"
         return places
 
 
-def _cells(spec: StudySpec) -> tuple[list[_Cell], set[int]]:
+def _cells(spec: StudySpec) -> tuple[list[_Cell], list[Problem]]:
+    """The combinations that are not excluded; an exclusion without effect is a problem."""
     recipes: Sequence[Recipe | None] = spec.compare.recipes or (None,)
     ranges = [range(len(factor.values)) for factor in spec.compare.factors]
-    cells, used = [], set()
-    for recipe, *picks in itertools.product(recipes, *ranges):
-        cell = _Cell(recipe, spec.compare.factors, picks)
-        hits = [
-            index for index, rule in enumerate(spec.exclude) if _matches(rule, cell)
-        ]
+    cells: list[_Cell] = []
+    used: set[int] = set()
+    for recipe, picks in itertools.product(recipes, itertools.product(*ranges)):
+        cell = _Cell(recipe=recipe, factors=spec.compare.factors, picks=picks)
+        hits = [index for index, rule in enumerate(spec.exclude) if _matches(rule, cell)]
         used.update(hits)
         if not hits:
             cells.append(cell)
-    return cells, used
+    problems = []
+    for index, rule in enumerate(spec.exclude):
+        if index not in used:
+            text = f"must match a combination, got {got(rule)}, which matches none. "
+            text += "Write the values as `lanework plan` shows them, or remove it."
+            problems.append(Problem(f"exclude[{index}]", text))
+    if not cells:
+        text = "must leave a combination, got rules that exclude all. Remove one."
+        problems.append(Problem("exclude", text))
+    return cells, problems
 
 
 def _matches(rule: Mapping[str, Any], cell: _Cell) -> bool:
     known: dict[str, Any] = {"recipe": cell.recipe.name if cell.recipe else None}
-    for factor, value in zip(cell.factors, cell.values, strict=True):
+    for factor, value in cell.values():
         known[factor.key] = known[factor.path] = value
     return all(_is_among(known[key], wanted) for key, wanted in rule.items())
 
 
 def _is_among(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, list | tuple) and not (
-        isinstance(value, list) and value == list(wanted)
-    ):
+    if isinstance(wanted, list | tuple) and not (isinstance(value, list) and value == list(wanted)):
         return any(_is_among(value, item) for item in wanted)
     name = value.get("name", value.get("net")) if isinstance(value, Mapping) else value
     if isinstance(wanted, Mapping) and isinstance(value, Mapping):
@@ -166,18 +176,14 @@ def _is_among(value: Any, wanted: Any) -> bool:
 
 
 def _check_exclude(spec: StudySpec) -> list[Problem]:
-    known = [
-        name for factor in spec.compare.factors for name in (factor.key, factor.path)
-    ]
+    known = [name for factor in spec.compare.factors for name in (factor.key, factor.path)]
     if spec.compare.recipes:
         known.append("recipe")
     problems = []
     for index, rule in enumerate(spec.exclude):
         where = f"exclude[{index}]"
         if not rule:
-            problems.append(
-                Problem(where, "must name a factor, got nothing. Remove it.")
-            )
+            problems.append(Problem(where, "must name a factor, got nothing. Remove it."))
         for key in rule:
             if key not in known:
                 text = f"must be a factor of compare, got {key!r}. {names_hint(key, known)}"
@@ -196,17 +202,18 @@ def _too_many(spec: StudySpec) -> list[Problem]:
 
 
 def _config(
-    base: dict[str, Any], cell: _Cell
+    base: dict[str, Any], cell: _Cell, *, memo: dict[str, Any]
 ) -> tuple[RunConfig | None, list[Problem]]:
     places = cell.places()
     settings = list(cell.recipe.settings.items()) if cell.recipe else []
     try:
-        plain = apply_all(apply_all(base, settings), cell.settings())
-    except ValueError as error:
+        plain = apply_all(base, settings)
+        plain = apply_all(plain, [(factor.path, value) for factor, value in cell.values()])
+    except NoPartsError as error:
         return None, [_no_parts(str(error), places)]
-    config, problems = build_config(plain)
+    config, problems = build_config(plain, memo=memo)
     if config is None:
-        return None, [_relocate(problem, places, plain=plain) for problem in problems]
+        return None, [_relocate(problem, places) for problem in problems]
     return _fill_in(config), []
 
 
@@ -230,39 +237,33 @@ def _fill_in(config: RunConfig) -> RunConfig:
 
 
 def _no_parts(path: str, places: Mapping[str, str]) -> Problem:
-    inner = next(
-        (place for full, place in places.items() if full.startswith(f"{path}.")), path
-    )
-    return Problem(
-        inner,
-        f"must be a key that exists, got a part of {path}, which has none. Use {path}.",
-    )
+    inner = next((place for full, place in places.items() if full.startswith(f"{path}.")), path)
+    text = f"must be a key that exists, got a part of {path}, which has no parts. Use {path}."
+    return Problem(inner, text)
 
 
-def _relocate(
-    problem: Problem, places: Mapping[str, str], *, plain: Mapping[str, Any]
-) -> Problem:
+def _relocate(problem: Problem, places: Mapping[str, str]) -> Problem:
     """The problem at the place in `compare` that caused it."""
     fitting = [path for path in places if f"{problem.path}.".startswith(f"{path}.")]
     if fitting:
         path = max(fitting, key=len)
         return Problem(places[path] + problem.path.removeprefix(path), problem.message)
+    parts = [path for path in places if path.startswith(f"{problem.path}.")]
+    if parts:
+        return Problem(places[parts[0]], problem.message)
     section = problem.path.partition(".")[0]
-    related = [
-        place for path, place in places.items() if path.partition(".")[0] == section
-    ]
+    related = [place for path, place in places.items() if path.partition(".")[0] == section]
     if related:
-        return Problem(
-            problem.path, f"{problem.message} (Met in a combination with {related[0]}.)"
-        )
+        return Problem(problem.path, f"{problem.message} (Met in combination with {related[0]}.)")
     return problem
 
 
 def _name_arms(
-    spec: StudySpec, cells: Sequence[_Cell], configs: Sequence[RunConfig]
+    spec: StudySpec, cells: Sequence[_Cell], *, configs: Sequence[RunConfig]
 ) -> tuple[Arm, ...]:
     labels = [_labels(factor) for factor in spec.compare.factors]
-    arms, seen = [], {}
+    arms: list[Arm] = []
+    seen: dict[str, int] = {}
     for index, (cell, config) in enumerate(zip(cells, configs, strict=True)):
         factors: dict[str, Label] = {}
         words = []
@@ -271,9 +272,7 @@ def _name_arms(
             words.append(cell.recipe.name)
         for factor, pick, label in zip(cell.factors, cell.picks, labels, strict=True):
             value = factor.values[pick]
-            factors[factor.key] = (
-                label[pick] if isinstance(value, Mapping | list) else value
-            )
+            factors[factor.key] = label[pick] if isinstance(value, Mapping | list) else value
             words.append(_word(factor, label[pick]))
         name = ", ".join(words) or _only_name(config)
         seen[name] = seen.get(name, 0) + 1
@@ -289,9 +288,7 @@ def _word(factor: Factor, label: str) -> str:
 
 
 def _only_name(config: RunConfig) -> str:
-    return (
-        f"{config.train.optimizer.name}, learning_rate={config.train.learning_rate:.3g}"
-    )
+    return f"{config.train.optimizer.name}, learning_rate={config.train.learning_rate:.3g}"
 
 
 def _labels(factor: Factor) -> list[str]:

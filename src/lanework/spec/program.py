@@ -37,12 +37,8 @@ def static_key(config: RunConfig) -> dict[str, Any]:
     for kind in CHOICES:
         choice = getattr(config.train, kind)
         if choice is not None:
-            fixed = {
-                hyper.name for hyper in _hypers(kind, choice.name) if not hyper.traced
-            }
-            options = {
-                key: item for key, item in choice.options.items() if key in fixed
-            }
+            fixed = {hyper.name for hyper in _hypers(kind, choice.name) if not hyper.traced}
+            options = {key: item for key, item in choice.options.items() if key in fixed}
             train[kind] = {"name": choice.name, **options}
     if not config.model.is_own:
         model.pop("init", None)

@@ -62,9 +62,7 @@ _NOUNS = {
 }
 
 
-def build_section(
-    model: type[Model], value: Any, path: str
-) -> tuple[Model | None, list[Problem]]:
+def build_section(model: type[Model], value: Any, path: str) -> tuple[Model | None, list[Problem]]:
     """Check one mapping against a model.
 
     Args:
@@ -90,14 +88,26 @@ def build_section(
         return None, found
 
 
-def build_config(plain: Mapping[str, Any]) -> tuple[RunConfig | None, list[Problem]]:
-    """Check a whole configuration; paths of the problems start at ``data``, ``model``, ``train``."""
+def build_config(
+    plain: Mapping[str, Any], *, memo: dict[str, Any] | None = None
+) -> tuple[RunConfig | None, list[Problem]]:
+    """Check a whole configuration; paths of the problems start at ``data``, ``model``, ``train``.
+
+    Args:
+        plain: The configuration in the form of the file.
+        memo: Sections already checked, by their text; filled as a side effect. Combinations of a
+            study differ in a section or two, so this saves most of the work.
+    """
+    memo = {} if memo is None else memo
     parts: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, model in SECTIONS.items():
-        parts[name], found = build_section(model, plain.get(name, {}), name)
+        text = f"{name} {plain.get(name)!r}"
+        if text not in memo:
+            memo[text] = build_section(model, plain.get(name, {}), name)
+        parts[name], found = memo[text]
         problems += found
-    problems += _rate_twice(plain.get("train", {}), "train")
+    problems = _at_rule(problems, plain.get("train", {}))
     if problems:
         return None, problems
     config = RunConfig(**parts)
@@ -121,9 +131,7 @@ def plain_section(section: BaseModel) -> Plain:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         key = field.serialization_alias or name
-        plain[key] = (
-            _plain_choice(name, value) if isinstance(value, Choice) else _plain(value)
-        )
+        plain[key] = _plain_choice(name, value) if isinstance(value, Choice) else _plain(value)
     return plain
 
 
@@ -181,16 +189,12 @@ def _plain_choice(kind: str, choice: Choice) -> Any:
     return {"name": choice.name, **choice.options} if choice.options else choice.name
 
 
-def _problems(
-    finding: Mapping[str, Any], *, model: type[BaseModel], path: str
-) -> list[Problem]:
+def _problems(finding: Mapping[str, Any], *, model: type[BaseModel], path: str) -> list[Problem]:
     where = _where(finding["loc"], path)
     context = finding.get("ctx", {})
     if finding["type"] == "lanework":
         nested: list[Problem] = context["problems"]
-        return [
-            Problem(_nested(where, problem.path), problem.message) for problem in nested
-        ]
+        return [Problem(_nested(where, problem.path), problem.message) for problem in nested]
     if finding["type"] == "extra_forbidden":
         keys = _keys(_owner(model, finding["loc"][:-1]))
         return [
@@ -198,6 +202,10 @@ def _problems(
                 where,
                 f"must be a known key, got {finding['loc'][-1]!r}. {names_hint(finding['loc'][-1], keys)}",
             )
+        ]
+    if finding["type"] == "invalid_key":
+        return [
+            Problem(path, f"must have text as keys, got {got(finding['input'])}. Mend the key.")
         ]
     if finding["type"] == "missing":
         return [Problem(where, f"must be given, got nothing. {_missing_hint(where)}")]
@@ -216,37 +224,29 @@ def _expected(finding: Mapping[str, Any]) -> str:
         return "text that is not empty"
     if kind == "string_too_long":
         return f"at most {context['max_length']} character(s) long"
-    return _NOUNS.get(kind, finding["msg"])
+    return str(_NOUNS.get(kind, finding["msg"]))
 
 
 def _hint(model: type[BaseModel], finding: Mapping[str, Any]) -> str:
     value = finding["input"]
-    if isinstance(value, str) and finding["type"] in (
-        "int_type",
-        "float_type",
-        "bool_type",
-    ):
-        if re.fullmatch(
-            r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false", value.strip().lower()
-        ):
-            return "Remove the quotes."
+    if finding["type"] in ("int_type", "float_type", "bool_type") and _is_quoted(value):
+        return "Remove the quotes."
     if finding["type"] == "literal_error":
         options = re.findall(r"'([^']*)'", str(finding["ctx"]["expected"]))
         return names_hint(value, options)
     owner = _owner(model, finding["loc"][:-1])
     field = owner.model_fields.get(str(finding["loc"][-1])) if owner else None
-    default = (
-        field.get_default(call_default_factory=True, validated_data={})
-        if field
-        else None
-    )
+    default = field.get_default(call_default_factory=True, validated_data={}) if field else None
     if default is None or isinstance(default, BaseModel | Mapping):
         return (
-            "Leave it out to use the default."
-            if field and not field.is_required()
-            else "Mend it."
+            "Leave it out to use the default." if field and not field.is_required() else "Mend it."
         )
     return f"Use for example {str(default).lower() if isinstance(default, bool) else default}."
+
+
+def _is_quoted(value: object) -> bool:
+    pattern = r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|true|false"
+    return isinstance(value, str) and re.fullmatch(pattern, value.strip().lower()) is not None
 
 
 def _owner(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -256,9 +256,7 @@ def _owner(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | No
         annotation = field.annotation if field else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         inner = [
-            item
-            for item in candidates
-            if isinstance(item, type) and issubclass(item, BaseModel)
+            item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)
         ]
         if not inner:
             return None
@@ -269,9 +267,7 @@ def _owner(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | No
 def _keys(model: type[BaseModel] | None) -> list[str]:
     if model is None:
         return []
-    return [
-        field.serialization_alias or name for name, field in model.model_fields.items()
-    ]
+    return [field.serialization_alias or name for name, field in model.model_fields.items()]
 
 
 def _where(loc: tuple[Any, ...], path: str) -> str:
@@ -301,19 +297,21 @@ def _example(path: str) -> str:
     return examples.get(path, "{}")
 
 
-def _rate_twice(train: Any, path: str) -> list[Problem]:
+def _at_rule(problems: list[Problem], train: Any) -> list[Problem]:
+    """Problems of a rate that was given with the rule: moved there, or that it is given twice."""
     rule = train.get("optimizer") if isinstance(train, Mapping) else None
-    if (
-        not isinstance(rule, Mapping)
-        or "learning_rate" not in rule
-        or "learning_rate" not in train
-    ):
-        return []
+    if not isinstance(rule, Mapping) or "learning_rate" not in rule:
+        return problems
+    where, here = "train.optimizer.learning_rate", "train.learning_rate"
+    if "learning_rate" not in train:
+        return [
+            Problem(where if item.path == here else item.path, item.message) for item in problems
+        ]
     first, second = train["learning_rate"], rule["learning_rate"]
     if first == second:
-        return []
-    text = f"must be given once, got {got(second)} here and {got(first)} as {path}.learning_rate."
-    return [Problem(f"{path}.optimizer.learning_rate", f"{text} Remove one of them.")]
+        return problems
+    text = f"must be given once, got {got(second)} here and {got(first)} as {here}. Remove one."
+    return [*problems, Problem(where, text)]
 
 
 def _cross_checks(config: RunConfig) -> list[Problem]:
@@ -324,9 +322,7 @@ def _cross_checks(config: RunConfig) -> list[Problem]:
     if train.batch_size == 1 and norm_name == "batch" and not model.is_own:
         text = "must be >= 2 with batch normalisation, got 1: a batch of one has no variance. "
         problems.append(
-            Problem(
-                "train.batch_size", text + "Use model.norm: layer, or a larger batch."
-            )
+            Problem("train.batch_size", text + "Use model.norm: layer, or a larger batch.")
         )
     own_decay = train.optimizer.options.get("weight_decay", 0.0)
     if train.weight_decay > 0 and own_decay > 0:
@@ -336,9 +332,7 @@ def _cross_checks(config: RunConfig) -> list[Problem]:
         problems.append(Problem("train.weight_decay", text))
     if train.early_stopping is not None:
         where = "train.early_stopping.metric"
-        problems += check_metric(
-            train.early_stopping.metric, where, task=known_task(data)
-        )
+        problems += check_metric(train.early_stopping.metric, where, task=known_task(data))
     return problems
 
 
@@ -346,9 +340,7 @@ def _check_times(train: TrainSpec) -> list[Problem]:
     problems = []
     if train.eval_every > train.epochs:
         text = f"must be <= epochs ({train.epochs}), got {train.eval_every:g}: nothing would be "
-        problems.append(
-            Problem("train.eval_every", text + "evaluated. Use for example 1.")
-        )
+        problems.append(Problem("train.eval_every", text + "evaluated. Use for example 1."))
     options = train.schedule.options
     warmup = options.get("warmup_epochs", 0.0)
     if warmup >= train.epochs:
@@ -369,7 +361,9 @@ def _check_files(config: RunConfig) -> list[Problem]:
         return []
     file, _, name = net.rpartition(":")
     if not name.isidentifier():
-        text = f"must be file.py:Class, got {got(net)}. Write the name of the class after the colon."
+        text = (
+            f"must be file.py:Class, got {got(net)}. Write the name of the class after the colon."
+        )
         return [Problem("model.net", text)]
     if not Path(file).is_file():
         text = f"must name a file that exists, got {file}. The path is relative to the study file."

@@ -11,9 +11,11 @@ from typing import Any
 from lanework.errors import Problem, SpecError
 from lanework.spec.check import got, names_hint
 from lanework.spec.compare import parse_compare
-from lanework.spec.expand import METRIC_BY_TASK, LOSS_BY_TASK, check_arms
+from lanework.spec.expand import LOSS_BY_TASK, METRIC_BY_TASK, check_arms, check_values
 from lanework.spec.sections import (
+    SECTIONS,
     build_config,
+    build_section,
     check_metric,
     locate,
     locate_net,
@@ -86,9 +88,7 @@ def parse_study(mapping: Any, *, base: Path, where: str = "study") -> StudySpec:
         SpecError: Something is wrong; all problems together.
     """
     if not isinstance(mapping, Mapping):
-        text = (
-            f"must be a mapping with study, data, model and train, got {got(mapping)}. "
-        )
+        text = f"must be a mapping with study, data, model and train, got {got(mapping)}. "
         raise SpecError([Problem("", text + "See studies/digits.yaml.")], where=where)
     spec, problems = _parse(mapping, base=Path(base))
     if spec is None or problems:
@@ -134,40 +134,24 @@ def content_hash(spec: StudySpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _parse(
-    raw: Mapping[str, Any], *, base: Path
-) -> tuple[StudySpec | None, list[Problem]]:
-    problems = [
-        Problem(str(key), f"must be a known key, got {key!r}. {names_hint(key, KEYS)}")
-        for key in raw
-        if key not in KEYS
-    ]
-    plain = _located(raw, base=base)
-    _first_values(plain, raw.get("compare"), base=base)
-    config, found = build_config(plain)
-    problems += found
-    name, found = _name(raw.get("study"))
-    problems += found
-    seeds, found = _seeds(raw.get("seeds", 1))
-    problems += found
-    notes = raw.get("notes", "")
-    if not isinstance(notes, str):
-        problems.append(
-            Problem("notes", f"must be text, got {got(notes)}. Put it in quotes.")
-        )
-    exclude, found = _exclude(raw.get("exclude", ()))
-    problems += found
+def _parse(raw: Mapping[str, Any], *, base: Path) -> tuple[StudySpec | None, list[Problem]]:
+    plain = _first_values(_located(raw, base=base), raw.get("compare"), base=base)
+    config, config_problems = build_config(plain)
     reference = plain if config is None else plain_config(config)
-    train = raw.get("train")
-    has_rate = isinstance(train, Mapping) and "learning_rate" in train
-    compare, found = parse_compare(
-        raw.get("compare"), base=reference, has_rate=has_rate, folder=base
+    compare, compare_problems = parse_compare(
+        raw.get("compare"), base=reference, has_base_rate=_has_rate(raw), folder=base
     )
-    problems += found
-    report, found = _report(raw.get("report", {}), config=config)
-    problems += found
+    name, name_problems = _name(raw.get("study"))
+    seeds, seed_problems = _seeds(raw.get("seeds", 1))
+    exclude, exclude_problems = _exclude(raw.get("exclude"))
+    report, report_problems = _report(raw.get("report"), config=config)
+    notes, notes_problems = _notes(raw.get("notes"))
+    problems = [
+        *_unknown_keys(raw), *name_problems, *config_problems, *compare_problems,
+        *exclude_problems, *seed_problems, *report_problems, *notes_problems,
+    ]  # fmt: skip
     if config is None or report is None or problems:
-        return None, problems
+        return None, [*problems, *check_values(reference, compare.factors)]
     spec = StudySpec(
         study=name, data=config.data, model=config.model, train=config.train, compare=compare,
         exclude=exclude, seeds=seeds, report=report, notes=notes,
@@ -176,52 +160,62 @@ def _parse(
     return spec, check_arms(spec)[1]
 
 
+def _unknown_keys(raw: Mapping[str, Any]) -> list[Problem]:
+    return [
+        Problem(str(key), f"must be a known key, got {got(key)}. {names_hint(key, KEYS)}")
+        for key in raw
+        if key not in KEYS
+    ]
+
+
+def _has_rate(raw: Mapping[str, Any]) -> bool:
+    train = raw.get("train")
+    return isinstance(train, Mapping) and "learning_rate" in train
+
+
 def _located(raw: Mapping[str, Any], *, base: Path) -> Plain:
     """The sections with absolute paths."""
-    plain = {name: raw.get(name, {}) for name in ("data", "model", "train")}
+    plain = {name: {} if raw.get(name) is None else raw[name] for name in SECTIONS}
     if isinstance(plain["data"], Mapping):
         data = dict(plain["data"])
-        for key in ("source", "test"):
-            if key in data:
-                data[key] = locate(data[key], base)
+        data |= {key: locate(data[key], base) for key in ("source", "test") if key in data}
         plain["data"] = data
     if isinstance(plain["model"], Mapping) and "net" in plain["model"]:
-        plain["model"] = {
-            **plain["model"],
-            "net": locate_net(plain["model"]["net"], base),
-        }
+        plain["model"] = {**plain["model"], "net": locate_net(plain["model"]["net"], base)}
     return plain
 
 
-def _first_values(plain: Plain, compare: Any, *, base: Path) -> None:
+def _first_values(plain: Plain, compare: Any, *, base: Path) -> Plain:
     """A source that is compared need not stand under data too: the base takes its first value."""
-    if not isinstance(compare, Mapping) or not isinstance(plain["data"], dict):
-        return
+    data = plain["data"]
+    if not isinstance(compare, Mapping) or not isinstance(data, Mapping) or "source" in data:
+        return plain
     for key in ("source", "data.source"):
         values = compare.get(key)
-        if isinstance(values, list) and values and "source" not in plain["data"]:
-            plain["data"]["source"] = locate(values[0], base)
+        if isinstance(values, list | tuple) and values:
+            return {**plain, "data": {**data, "source": locate(values[0], base)}}
+    return plain
 
 
 def _fill_in(spec: StudySpec) -> StudySpec:
-    """Loss and metric by task, where the task is known and not itself under comparison."""
-    task = known_task(spec.data)
-    if task is None:
-        return spec
+    """What follows from other choices that are not themselves under comparison."""
     paths = [factor.path for factor in spec.compare.factors]
     paths += [path for recipe in spec.compare.recipes for path in recipe.settings]
-    if not any(
-        path in ("data", "data.source", "data.task", "data.target") for path in paths
-    ):
-        if spec.train.loss is None:
-            loss = Choice(name=LOSS_BY_TASK[task])
-            spec = spec.model_copy(
-                update={"train": spec.train.model_copy(update={"loss": loss})}
-            )
-    if spec.report.metric is None:
-        report = spec.report.model_copy(update={"metric": METRIC_BY_TASK[task]})
-        spec = spec.model_copy(update={"report": report})
-    return spec
+    train = spec.train
+    task = known_task(spec.data)
+    if not {"data", "data.source", "data.task", "data.target"} & set(paths) and task is not None:
+        if train.loss is None:
+            train = train.model_copy(update={"loss": Choice(name=LOSS_BY_TASK[task])})
+        if spec.report.metric is None:
+            report = spec.report.model_copy(update={"metric": METRIC_BY_TASK[task]})
+            spec = spec.model_copy(update={"report": report})
+    is_stopping_compared = any(
+        path == "train" or path.startswith("train.early_stopping") for path in paths
+    )
+    if train.keep is None and not is_stopping_compared:
+        keep = "last" if train.early_stopping is None else "best"
+        train = train.model_copy(update={"keep": keep})
+    return spec.model_copy(update={"train": train})
 
 
 def _name(value: Any) -> tuple[str, list[Problem]]:
@@ -229,7 +223,7 @@ def _name(value: Any) -> tuple[str, list[Problem]]:
         return "study", [
             Problem("study", "must be given, got nothing. Add study: and a short name.")
         ]
-    is_bad = not isinstance(value, str) or not value.strip() or value.strip(".") == ""
+    is_bad = not isinstance(value, str) or not 0 < len(value.strip(". ")) <= 100
     if is_bad or any(letter in value for letter in '/\\:*?"<>|\n\t\0'):
         text = f"must be a short name that can name a folder, got {got(value)}. "
         return "study", [Problem("study", text + "Use letters, digits, - and _.")]
@@ -261,6 +255,8 @@ def _seeds(value: Any) -> tuple[tuple[int, ...], list[Problem]]:
 
 
 def _exclude(value: Any) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
+    if value is None:
+        return (), []
     if not isinstance(value, list | tuple):
         text = f"must be a list of mappings, got {got(value)}. "
         text += "Use for example [{optimizer: sgd, learning_rate: 0.0001}]."
@@ -276,24 +272,24 @@ def _exclude(value: Any) -> tuple[tuple[dict[str, Any], ...], list[Problem]]:
     return (() if problems else tuple(dict(item) for item in value)), problems
 
 
-def _report(
-    value: Any, *, config: RunConfig | None
-) -> tuple[ReportSpec | None, list[Problem]]:
-    from lanework.spec.sections import build_section
-
-    report, problems = build_section(ReportSpec, value, "report")
+def _report(value: Any, *, config: RunConfig | None) -> tuple[ReportSpec | None, list[Problem]]:
+    report, problems = build_section(ReportSpec, {} if value is None else value, "report")
     if report is not None:
         task = known_task(config.data) if config else None
         problems = check_metric(report.metric, "report.metric", task=task)
     return report, problems
 
 
+def _notes(value: Any) -> tuple[str, list[Problem]]:
+    if value is None or isinstance(value, str):
+        return value or "", []
+    return "", [Problem("notes", f"must be text, got {got(value)}. Put it in quotes.")]
+
+
 def _plain_compare(compare: Compare) -> Any:
     plain: Plain = {factor.key: list(factor.values) for factor in compare.factors}
     if compare.recipes:
-        plain["recipes"] = [
-            {"name": item.name, **item.settings} for item in compare.recipes
-        ]
+        plain["recipes"] = [{"name": item.name, **item.settings} for item in compare.recipes]
     return plain
 
 
@@ -309,8 +305,6 @@ def _without_folders(value: Any, key: str = "") -> Any:
 
 def _no_file(path: Path) -> str:
     folder = path.parent
-    files = (
-        sorted(item.name for item in folder.glob("*.y*ml")) if folder.is_dir() else []
-    )
+    files = sorted(item.name for item in folder.glob("*.y*ml")) if folder.is_dir() else []
     hint = names_hint(path.name, files) if files else "Check the path."
     return f"must be a study file, but there is none at this path. {hint}"

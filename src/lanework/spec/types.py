@@ -53,9 +53,7 @@ class _Frozen(BaseModel):
 def _refuse(problems: list[Problem]) -> PydanticCustomError:
     """A pydantic error that carries problems, with paths relative to where it is raised."""
     text = "; ".join(str(problem) for problem in problems)
-    return PydanticCustomError(
-        "lanework", "{text}", {"text": text, "problems": problems}
-    )
+    return PydanticCustomError("lanework", "{text}", {"text": text, "problems": problems})
 
 
 def _refuse_text(message: str) -> PydanticCustomError:
@@ -104,15 +102,11 @@ class SplitSpec(_Frozen):
     With a test file of its own, ``test`` is not used and ``train`` and ``val`` keep their ratio.
     """
 
-    train: float = Field(
-        0.7, gt=0, le=1, description="share of the samples to learn from"
-    )
-    val: float = Field(
-        0.15, gt=0, lt=1, description="share to choose by and to stop by"
-    )
-    test: float = Field(0.15, ge=0, lt=1, description="share used once, at the end")
-    stratify: bool = Field(True, description="same class shares in all parts")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of the split")
+    train: float = Field(default=0.7, gt=0, le=1, description="share of the samples to learn from")
+    val: float = Field(default=0.15, gt=0, lt=1, description="share to choose by and to stop by")
+    test: float = Field(default=0.15, ge=0, lt=1, description="share used once, at the end")
+    stratify: bool = Field(default=True, description="same class shares in all parts")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the split")
 
     @model_validator(mode="before")
     @classmethod
@@ -136,12 +130,19 @@ class SplitSpec(_Frozen):
         return self
 
 
+def _to_text(value: Any) -> Any:
+    """A column given by number is the column of that name."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _to_columns(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {_to_text(key): kind for key, kind in value.items()}
+
+
 def _check_source(value: Any) -> Any:
-    if (
-        not isinstance(value, str)
-        or value in CATALOG["source"]
-        or value.startswith("<")
-    ):
+    if not isinstance(value, str) or value in CATALOG["source"] or value.startswith("<"):
         return value
     if "/" in value or "\\" in value or "." in value:
         return value
@@ -161,43 +162,45 @@ class DataSpec(_Frozen):
     source: Annotated[str, BeforeValidator(_check_source)] = Field(
         description="name of a built-in data set, or path of a file relative to the study file"
     )
-    target: str | None = Field(None, min_length=1, description="column to predict")
-    task: Literal["auto", "classification", "regression"] = Field(
-        "auto", description="auto: decided from the target, and said in the report"
+    target: Annotated[str | None, BeforeValidator(_to_text)] = Field(
+        default=None, min_length=1, description="column to predict"
     )
-    split: SplitSpec = Field(SplitSpec(), description="how the samples are shared out")
+    task: Literal["auto", "classification", "regression"] = Field(
+        default="auto", description="auto: decided from the target, and said in the report"
+    )
+    split: SplitSpec = Field(default=SplitSpec(), description="how the samples are shared out")
     test_source: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         validation_alias="test",
         serialization_alias="test",
         description="file with the test part, of the same form as the source",
     )
-    columns: Columns = Field(
-        {}, description="column name to numeric, category or ignore"
+    columns: Annotated[Columns, BeforeValidator(_to_columns)] = Field(
+        default={}, description="column name to numeric, category or ignore"
     )
     prepare: Annotated[str, BeforeValidator(partial(_to_name, "preparation"))] = Field(
-        "standard",
+        default="standard",
         description="what is done to numbers; learned on the training part only",
     )
     categories: Annotated[str, BeforeValidator(partial(_to_name, "encoding"))] = Field(
-        "onehot", description="how categories enter"
+        default="onehot", description="how categories enter"
     )
     missing: Annotated[tuple[str, ...], BeforeValidator(_to_tuple)] = Field(
-        (), description="further markers of a missing value, besides the usual ones"
+        default=(), description="further markers of a missing value, besides the usual ones"
     )
     delimiter: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=1,
         description="between columns; not given: guessed",
     )
     header: bool | None = Field(
-        None, description="first line holds names; not given: guessed"
+        default=None, description="first line holds names; not given: guessed"
     )
-    limit_rows: int | None = Field(None, ge=2, description="use only that many rows")
+    limit_rows: int | None = Field(default=None, ge=2, description="use only that many rows")
     scale_target: bool = Field(
-        True, description="regression: train on a target of mean 0 and variance 1"
+        default=True, description="regression: train on a target of mean 0 and variance 1"
     )
 
 
@@ -208,10 +211,8 @@ class ModelSpec(_Frozen):
     ``"file.py:Class"``, or ``"<object>"`` for a class given from Python.
     """
 
-    net: str = Field("mlp", description="name of a network, or file.py:Class")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="options of the network"
-    )
+    net: str = Field(default="mlp", description="name of a network, or file.py:Class")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the network")
 
     @property
     def is_own(self) -> bool:
@@ -221,9 +222,7 @@ class ModelSpec(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or not isinstance(
-            value.get("options", {}), Mapping
-        ):
+        if not isinstance(value, Mapping) or not isinstance(value.get("options", {}), Mapping):
             return value
         net = value.get("net", "mlp")
         options, problems = check_net(net, value.get("options", {}))
@@ -237,19 +236,13 @@ def is_own_net(net: object) -> bool:
     return isinstance(net, str) and (net.startswith("<") or ":" in net)
 
 
-def check_net(
-    net: Any, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Problem]]:
+def check_net(net: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """The options of a network with every default, and the problems (paths relative to model)."""
     if is_own_net(net):
         return _check_arguments(given)
     name, options, problems = check_choice("net", net, "net")
     if not name or not isinstance(net, str):
-        text = (
-            problems[0].message
-            if problems
-            else f"must be a name, got {got(net)}. Use mlp."
-        )
+        text = problems[0].message if problems else f"must be a name, got {got(net)}. Use mlp."
         hint = " An own module is written file.py:Class."
         return {}, [Problem("net", text + hint)]
     options, problems = check_options(CATALOG["net"][name], given, "")
@@ -261,17 +254,11 @@ def _check_arguments(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pro
     for key, value in given.items():
         options[key] = _to_tuple(value)
         items = options[key] if isinstance(options[key], tuple) else (options[key],)
-        if not all(
-            item is None or isinstance(item, bool | int | float | str) for item in items
-        ):
+        if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
             text = f"must be a number, text, true, false or a list of those, got {got(value)}. "
-            problems.append(
-                Problem(key, text + "Build anything else inside the module.")
-            )
+            problems.append(Problem(key, text + "Build anything else inside the module."))
         elif any(isinstance(item, float) and item - item != 0 for item in items):
-            problems.append(
-                Problem(key, f"must be finite, got {got(value)}. Use a finite number.")
-            )
+            problems.append(Problem(key, f"must be finite, got {got(value)}. Use a finite number."))
     return options, problems
 
 
@@ -279,22 +266,20 @@ class EarlyStopping(_Frozen):
     """Stop a run that has not got better for some evaluations."""
 
     patience: int = Field(
-        5, ge=1, description="evaluations without progress before stopping"
+        default=5, ge=1, description="evaluations without progress before stopping"
     )
     min_delta: float = Field(
-        0.0, ge=0, description="what counts as progress, in the metric's unit"
+        default=0.0, ge=0, description="what counts as progress, in the metric's unit"
     )
-    metric: str | None = Field(None, description="not given: the metric of the report")
+    metric: str | None = Field(default=None, description="not given: the metric of the report")
 
 
 class Heal(_Frozen):
     """What happens when a run's loss stops being finite."""
 
-    retries: int = Field(
-        2, ge=0, description="returns to the last good snapshot; 0: none"
-    )
+    retries: int = Field(default=2, ge=0, description="returns to the last good snapshot; 0: none")
     factor: float = Field(
-        0.5, gt=0, lt=1, description="learning rate times this at each return"
+        default=0.5, gt=0, lt=1, description="learning rate times this at each return"
     )
 
 
@@ -307,70 +292,58 @@ def _to_stopping(value: Any) -> Any:
 
 
 def _check_batch(value: Any) -> Any:
-    if value == "all" or (
-        isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    ):
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise _refuse_text(
-        f"must be a whole number >= 1 or all, got {got(value)}. Use for example 64."
-    )
+    raise _refuse_text(f"must be a whole number >= 1 or all, got {got(value)}. Use for example 64.")
 
 
 class TrainSpec(_Frozen):
     """The recipe: everything about how a run is trained."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training part")
+    epochs: int = Field(default=20, ge=1, description="passes over the training part")
     batch_size: Annotated[int | str, BeforeValidator(_check_batch)] = Field(
-        64, description="samples per step; all: the whole training part"
+        default=64, description="samples per step; all: the whole training part"
     )
-    loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = (
-        Field(None, description="not given: cross_entropy for classes, mse for numbers")
+    loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = Field(
+        default=None, description="not given: cross_entropy for classes, mse for numbers"
     )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
+        default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
     )
-    optimizer: Annotated[Choice, BeforeValidator(partial(_to_choice, "optimizer"))] = (
-        Field(
-            default_factory=lambda: _to_choice("optimizer", "adam"),
-            description="update rule",
-        )
+    optimizer: Annotated[Choice, BeforeValidator(partial(_to_choice, "optimizer"))] = Field(
+        default_factory=lambda: _to_choice("optimizer", "adam"),
+        description="update rule",
     )
     learning_rate: float = Field(
-        0.001, gt=0, description="not given: the update rule's default"
+        default=0.001, gt=0, description="not given: the update rule's default"
     )
-    schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = (
-        Field(
-            default_factory=lambda: _to_choice("schedule", "constant"),
-            description="how the learning rate changes over training",
-        )
+    schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = Field(
+        default_factory=lambda: _to_choice("schedule", "constant"),
+        description="how the learning rate changes over training",
     )
     clip_norm: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="scale the gradient down to this global norm; not given: off",
     )
-    l1: float = Field(0.0, ge=0, description="adds l1 sum |w| to the loss")
-    l2: float = Field(0.0, ge=0, description="adds l2 / 2 sum w^2 to the loss")
+    l1: float = Field(default=0.0, ge=0, description="adds l1 sum |w| to the loss")
+    l2: float = Field(default=0.0, ge=0, description="adds l2 / 2 sum w^2 to the loss")
     weight_decay: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="decoupled: each step takes rate times this share off the weights",
     )
-    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_to_stopping)] = (
-        Field(
-            None, description="stop when nothing got better for `patience` evaluations"
-        )
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_to_stopping)] = Field(
+        default=None, description="stop when nothing got better for `patience` evaluations"
     )
     keep: Literal["best", "last"] | None = Field(
-        None,
+        default=None,
         description="weights to keep; not given: best with early stopping, else last",
     )
     eval_every: float = Field(
-        1.0, gt=0, description="epochs between evaluations, or a fraction"
+        default=1.0, gt=0, description="epochs between evaluations, or a fraction"
     )
-    heal: Heal = Field(
-        Heal(), description="what happens when the loss stops being finite"
-    )
+    heal: Heal = Field(default=Heal(), description="what happens when the loss stops being finite")
 
     @model_validator(mode="before")
     @classmethod
@@ -393,7 +366,7 @@ class ReportSpec(_Frozen):
     """What the report ranks by."""
 
     metric: str | None = Field(
-        None, description="not given: val_accuracy for classes, val_rmse for numbers"
+        default=None, description="not given: val_accuracy for classes, val_rmse for numbers"
     )
 
 

@@ -29,11 +29,11 @@ _RESOLVERS = (
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    """Reads; its resolvers are those of the table above only."""
 
 
 class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    """Writes; quotes whatever the reader would take for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -62,11 +62,11 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 
 def _represent_list(dumper: _Dumper, value: Any) -> yaml.Node:
     is_short = all(not isinstance(item, dict | list | tuple) for item in value)
-    return dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", list(value), flow_style=is_short
-    )
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", list(value), flow_style=is_short)
 
 
+_Loader.yaml_implicit_resolvers = {}
+_Dumper.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _RESOLVERS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(
@@ -89,7 +89,7 @@ def from_yaml(text: str, *, where: str) -> Any:
         SpecError: The text is not YAML, or gives a key twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader of our own
+        return yaml.load(text, Loader=_Loader)
     except SpecError as error:
         raise SpecError(error.problems, where=where) from None
     except yaml.YAMLError as error:
@@ -98,9 +98,7 @@ def from_yaml(text: str, *, where: str) -> Any:
 
 def to_yaml(value: Any) -> str:
     """Write plain values as YAML that `from_yaml` reads back unchanged."""
-    return str(
-        yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    )
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _yaml_text(error: yaml.YAMLError) -> str:
