@@ -1,0 +1,365 @@
+"""Studies and their results as Python sees them, with the same names as a study file.
+
+Owns the public functions; strings `spec`, `training` and `report` together and computes nothing itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanework import spec as specs
+from lanework.errors import SpecError, StoreError
+from lanework.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lanework.api.training import Prepared, Watcher
+    from lanework.export import Model
+
+FROM_PYTHON = "<object>"
+
+
+class Study:
+    """A study: data, network, recipes to compare, seeds.
+
+    Example:
+        >>> study = Study(
+        ...     study="demo",
+        ...     data="iris",
+        ...     model={"net": "mlp", "hidden": [8]},
+        ...     train={"epochs": 2},
+        ...     compare={"optimizer": ["sgd", "adam"]},
+        ...     seeds=2,
+        ... )
+        >>> len(study.spec.seeds)
+        2
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Any,
+        study: str = "study",
+        model: Any = "mlp",
+        train: Mapping[str, Any] | None = None,
+        compare: Mapping[str, Any] | Sequence[Any] | None = None,
+        seeds: int | Sequence[int] = 5,
+        report: Mapping[str, Any] | None = None,
+        exclude: Sequence[Mapping[str, Any]] = (),
+        notes: str = "",
+    ) -> None:
+        """Check and take down a study; nothing is loaded or trained yet.
+
+        Args:
+            data: A source name or path, a mapping as in a study file, a DataFrame (with `{"source": frame, "target": ...}`), or a
+                pair of arrays `(x, y)`.
+            study: Its name, also the name of its folder.
+            model: A network name, a mapping as in a study file, or an `nnx.Module` class.
+            train: The recipe, as in a study file.
+            compare: What to compare, as in a study file.
+            seeds: How many seeds, or which.
+            report: What the report ranks by.
+            exclude: Combinations to leave out.
+            notes: Free text for the report.
+
+        Raises:
+            SpecError: With every problem found.
+        """
+        self._arrays, data_spec = _take_data(data)
+        self._module, model_spec = _take_model(model)
+        mapping: dict[str, Any] = {
+            "study": study,
+            "data": data_spec,
+            "model": model_spec,
+            "seeds": seeds,
+        }
+        given = {
+            "train": train,
+            "compare": compare,
+            "report": report,
+            "exclude": list(exclude),
+            "notes": notes,
+        }
+        mapping |= {key: value for key, value in given.items() if value}
+        self.spec = specs.parse_study(_plain(mapping), base=Path.cwd(), where="Study(...)")
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Study:
+        """The study of a study file.
+
+        Raises:
+            SpecError: With every problem of the file.
+        """
+        return cls._of(specs.load_study(Path(path)))
+
+    @classmethod
+    def _of(cls, spec: specs.StudySpec) -> Study:
+        study = cls.__new__(cls)
+        study.spec, study._arrays, study._module = spec, None, None
+        return study
+
+    def plan(self, *, memory: float | None = None) -> Plan:
+        """Runs, programs, expected time and memory, without training.
+
+        Args:
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+        """
+        return Plan(self._prepare(memory=memory, known=None))
+
+    def run(
+        self,
+        folder: str | Path | None = None,
+        *,
+        memory: float | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Watcher | None = None,
+        is_monitored: bool = True,
+    ) -> Results:
+        """Train the whole study and leave its folder complete.
+
+        Args:
+            folder: Where; `runs/<name>` by default.
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+            resume: Go on where an interrupted study stopped.
+            overwrite: Delete what is in the folder first.
+            progress: Called after each segment.
+            is_monitored: Whether layers are watched (at most a few per cent of the time).
+
+        Returns:
+            The results.
+
+        Raises:
+            SpecError: The study asks for something impossible.
+            DataError: The data cannot be used.
+            StoreError: The folder holds another study, or a complete one.
+        """
+        begun = time.perf_counter()
+        target = Path(folder) if folder else Path("runs") / self.spec.study
+        known = _make_room(target, self.spec, resume=resume, overwrite=overwrite)
+        if known is not None and known.get("complete"):
+            return Results(target)
+        from lanework.api import training
+
+        clock = {"import": time.perf_counter() - begun}
+        mark = time.perf_counter()
+        prepared = self._prepare(memory=memory, known=known, is_monitored=is_monitored)
+        clock["prepare"] = time.perf_counter() - mark
+        target.mkdir(parents=True, exist_ok=True)
+        training.carry_out(
+            prepared,
+            folder=target,
+            resume=known is not None,
+            watcher=progress,
+            clock=clock,
+            begun=begun,
+        )
+        return Results(target, module=self._module)
+
+    def _prepare(
+        self, *, memory: float | None, known: Mapping[str, Any] | None, is_monitored: bool = True
+    ) -> Prepared:
+        from lanework.api import training
+        from lanework.cohort import devices
+        from lanework.data import peek
+
+        problems = [] if self._arrays is not None else peek(self.spec.data)
+        if problems:
+            raise SpecError(problems, where=self.spec.study)
+        devices.prepare()
+        strategies = {bucket["key"]: bucket for bucket in (known or {}).get("buckets", [])}
+        return training.prepare(
+            self.spec,
+            arrays=self._arrays,
+            module=self._module,
+            memory_bytes=memory,
+            strategies=strategies,
+            is_monitored=is_monitored,
+        )
+
+
+def _take_data(data: Any) -> tuple[Any, Any]:
+    """Objects from Python apart from what a study file could say."""
+    if isinstance(data, str | Path):
+        return None, {"source": str(data)}
+    if isinstance(data, Mapping):
+        source = data.get("source")
+        if isinstance(source, str | Path):
+            return None, {**data, "source": str(source)}
+        return source, {**data, "source": FROM_PYTHON}
+    return data, {"source": FROM_PYTHON}
+
+
+def _take_model(model: Any) -> tuple[Any, Any]:
+    if isinstance(model, str):
+        return None, {"net": model}
+    if isinstance(model, Mapping):
+        net = model.get("net")
+        return (
+            (net, {**model, "net": FROM_PYTHON}) if isinstance(net, type) else (None, dict(model))
+        )
+    return model, {"net": FROM_PYTHON}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists and mappings to dicts, as a study file would have them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+
+
+def _make_room(
+    folder: Path, spec: specs.StudySpec, *, resume: bool, overwrite: bool
+) -> Mapping[str, Any] | None:
+    """Decide what to do with a folder that may hold something; the stored plan when resuming."""
+    records = folder / "records.sqlite"
+    if overwrite and records.exists():
+        shutil.rmtree(folder)
+    if not records.exists():
+        if folder.exists() and any(folder.iterdir()) and not resume:
+            raise StoreError(
+                f"{folder}: a new study needs an empty folder, this one holds other files. Give another folder with --out."
+            )
+        return None
+    with Store(folder, create=False) as store:
+        is_complete = bool(store.meta("complete"))
+        is_same = store.meta("hash") == specs.content_hash(spec)
+        plan: Mapping[str, Any] | None = store.meta("plan")
+    if not resume:
+        state = "a complete study" if is_complete else "an interrupted study"
+        raise StoreError(
+            f"{folder}: a new study needs an empty folder, this one holds {state}. Continue it with --resume, replace it with "
+            "--overwrite, or give another folder with --out."
+        )
+    if not is_same:
+        raise StoreError(
+            f"{folder}: to resume, the study must be the one that was started there, but it has changed since. Put the old settings "
+            "back, give another folder with --out, or start again with --overwrite."
+        )
+    if plan is None:  # killed before anything was planned: start afresh
+        shutil.rmtree(folder)
+        return None
+    return {**plan, "complete": is_complete}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do; print it."""
+
+    prepared: Prepared
+
+    def record(self) -> dict[str, Any]:
+        """The plan as plain values (as stored with the study)."""
+        from lanework.api import training
+
+        return training.plan_record(self.prepared)
+
+    def text(self) -> str:
+        """The plan in words."""
+        from lanework.api import planning
+
+        return planning.text(self.prepared)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class Results:
+    """What a study left behind, read from its folder."""
+
+    def __init__(self, folder: str | Path, *, module: Any = None) -> None:
+        """Open a study's folder.
+
+        Args:
+            folder: The folder.
+            module: The network's class, if it was given from Python.
+
+        Raises:
+            StoreError: When there is no study in it.
+        """
+        self.folder = Path(folder)
+        self._module = module
+        with Store(self.folder, create=False):
+            pass
+
+    def best(self) -> Model:
+        """The best model: the best run of the recipe that is best on average.
+
+        Raises:
+            StoreError: When no run of the study ended well.
+        """
+        from lanework import export
+
+        if not (self.folder / "best").is_dir():
+            raise StoreError(
+                f"{self.folder}: a best model needs a run that ended well, there is none. See the report for what went wrong."
+            )
+        return export.read(self.folder / "best", module=self._module)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per run: arm, seed, factors, status, verdict, metrics."""
+        import pandas as pd
+
+        with Store(self.folder, create=False) as store:
+            results = {row.run: row for row in store.results()}
+            rows = []
+            for run in store.runs():
+                ended = results.get(run.run)
+                row: dict[str, Any] = {
+                    "run": run.run,
+                    "arm": run.arm_name,
+                    "seed": run.seed,
+                    **run.factors,
+                }
+                if ended is not None:
+                    row |= {"status": ended.status, "verdict": ended.verdict, "steps": ended.steps}
+                    row |= {"best_step": ended.best_step, "seconds": ended.seconds, **ended.metrics}
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def report(self) -> Path:
+        """Write the report again from the records; gives its path."""
+        from lanework import report
+
+        return Path(report.write(self.folder))
+
+    def summary(self) -> str:
+        """The answer in a few lines."""
+        from lanework import report
+
+        return str(report.summary(self.folder))
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r})"
+
+
+def run(
+    path: str | Path,
+    *,
+    folder: str | Path | None = None,
+    memory: float | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Watcher | None = None,
+) -> Results:
+    """Run a study file; see `Study.run`."""
+    return Study.from_file(path).run(
+        folder, memory=memory, resume=resume, overwrite=overwrite, progress=progress
+    )
+
+
+def load(folder: str | Path) -> Results:
+    """The results in a study's folder.
+
+    Raises:
+        StoreError: When there is no study in it.
+    """
+    return Results(folder)

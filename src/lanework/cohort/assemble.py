@@ -1,0 +1,150 @@
+"""From a resolved configuration and a data set to the pure functions that the engine trains.
+
+Owns the joining of models, recipes and data into a `Problem`, an `Update` and a `Watch`. Everything static is decided here;
+everything traced arrives later as `hypers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanework import models, recipes
+from lanework.cohort.step import Problem, Update, Watch
+from lanework.data import Dataset
+from lanework.spec import ModelSpec, RunConfig, TrainSpec
+
+PyTree: TypeAlias = Any
+Array: TypeAlias = jax.Array
+
+# Names of metrics for which less is better; every other one wants more.
+LOWER_IS_BETTER = frozenset({"loss", "rmse", "mae"})
+
+
+def network(spec: ModelSpec, dataset: Dataset, *, module: Any = None) -> models.Network:
+    """The network of a model spec for this data set."""
+    return models.network(
+        spec,
+        input=dataset.input,
+        num_outputs=dataset.num_outputs,
+        example=dataset.train.x[:2],
+        **({} if module is None else {"module": module}),
+    )
+
+
+def problem(config: RunConfig, dataset: Dataset, *, module: Any = None) -> Problem:
+    """What one run of this configuration trains, as pure functions."""
+    net = network(config.model, dataset, module=module)
+    per_sample = recipes.loss(config.train.loss, task=dataset.task)
+    table = recipes.metrics(
+        dataset.task,
+        num_outputs=dataset.num_outputs,
+        target_scale=dataset.target_scale,
+    )
+    prepare = _input_scaling(dataset)
+
+    def loss(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        *,
+        key: Array,
+        hypers: Mapping[str, Array],
+    ) -> tuple[Array, PyTree]:
+        outputs, state = net.apply(
+            params, state, prepare(batch["x"]), key=key, is_training=True, hypers=hypers
+        )
+        losses = per_sample(outputs, batch["y"], hypers)
+        weight = batch["weight"]
+        # Where instead of a bare product: a filling sample that overflows must not poison the batch.
+        total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
+        return total / jnp.sum(weight), state
+
+    def evaluate(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        sums: PyTree,
+        *,
+        hypers: Mapping[str, Array],
+    ) -> PyTree:
+        outputs, _ = net.apply(
+            params, state, prepare(batch["x"]), key=None, is_training=False, hypers=hypers
+        )
+        plain = {name: value for name, value in hypers.items() if name != "label_smoothing"}
+        losses = per_sample(outputs, batch["y"], plain)
+        return table.add(sums, outputs, batch["y"], losses, batch["weight"])
+
+    return Problem(net.init, loss, evaluate, table.zero, table.finish, net.layer_names)
+
+
+def _input_scaling(dataset: Dataset) -> Any:
+    """Bytes become numbers after they were gathered, so that a batch of images moves a quarter of the memory."""
+    if dataset.input_scale is None or dataset.input_shift is None:
+        return lambda x: x
+    scale = np.asarray(dataset.input_scale, np.float32)
+    shift = np.asarray(dataset.input_shift, np.float32)
+    rank = len(dataset.input.shape) + 1
+    scale = scale.reshape((1,) * (rank - scale.ndim) + scale.shape)
+    shift = shift.reshape((1,) * (rank - shift.ndim) + shift.shape)
+    return lambda x: x.astype(jnp.float32) * scale + shift
+
+
+def update(
+    train: TrainSpec, *, total_steps: int, steps_per_epoch: int, used: frozenset[str]
+) -> Update:
+    """How weights change under this recipe.
+
+    Args:
+        train: The training part of the configuration.
+        total_steps: Steps of a whole run.
+        steps_per_epoch: Steps of an epoch.
+        used: Traced strengths (`l1`, `l2`, `weight_decay`) that some run of the bucket sets above 0; the others
+            cost nothing.
+    """
+    rule = recipes.rule(train.optimizer)
+    factor = recipes.schedule(
+        train.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+    )
+    penalties = used & {"l1", "l2"}
+
+    def apply(
+        grads: PyTree,
+        opt_state: PyTree,
+        params: PyTree,
+        *,
+        hypers: Mapping[str, Array],
+        step: Array,
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        now = dict(hypers)
+        now["learning_rate"] = hypers["learning_rate"] * factor(step, hypers)
+        if penalties:
+            strengths = {name: hypers[name] for name in penalties}
+            grads = jax.tree.map(jnp.add, grads, recipes.penalty_gradient(params, strengths))
+        if train.clip_norm is not None:
+            grads, _ = recipes.clip_by_global_norm(grads, hypers["clip_norm"])
+        updates, opt_state = rule.update(grads, opt_state, params, now)
+        if "weight_decay" in used:
+            updates = recipes.decay_update(updates, params, now)
+        return updates, opt_state, grads
+
+    return Update(rule.init, apply)
+
+
+def watch(config: RunConfig, *, metric: str, is_monitored: bool) -> Watch:
+    """What is followed: the report's metric on the validation part."""
+    name = metric.split("_", 1)[-1]
+    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
+    return Watch(
+        metric=name, sign=sign, keep_best=config.train.keep == "best", is_monitored=is_monitored
+    )
+
+
+def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
+    """The parts of a data set that have samples, as the engine takes them."""
+    named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    return {name: {"x": part.x, "y": part.y} for name, part in named.items() if len(part.y)}

@@ -1,0 +1,217 @@
+"""Compiled programs of one bucket: built in background threads, one per width, once each.
+
+Owns the compiling and the device copies of the data. A class because executables, threads and device buffers have a
+lifetime.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lanework.cohort import devices, lanes, program
+from lanework.cohort.program import Shapes, Strategy
+from lanework.cohort.step import Lane, Problem, Update, Watch
+
+PyTree: TypeAlias = Any
+
+
+class Programs:
+    """Everything a cohort calls, compiled ahead of time.
+
+    Attributes:
+        problem: What is trained.
+        watch: What is looked at.
+        strategy: Layout of the widest call.
+        shapes: Static sizes.
+        parts: Names of the parts scored at the end.
+        lane_sharding: How lanes lie on the devices.
+        compile_seconds: Seconds of tracing and compiling by program name, as they finish.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        update: Update,
+        watch: Watch,
+        *,
+        strategy: Strategy,
+        shapes: Shapes,
+        data: Mapping[str, PyTree],
+        pool: Executor,
+        inits: Sequence[Callable[..., Any]] = (),
+        score_parts: Sequence[str] = ("train", "val", "test"),
+    ) -> None:
+        """Set up; nothing is compiled before `prepare`.
+
+        Args:
+            problem: What is trained.
+            update: How weights change.
+            watch: What is looked at.
+            strategy: Layout of the widest call.
+            shapes: Static sizes.
+            data: Parts by name, each a mapping of arrays with a leading sample axis, on the devices (see `place`).
+            pool: Where compiling happens.
+            inits: Initialisers `key -> (params, state)` by `Run.init`; the problem's own when empty.
+            score_parts: Parts of `data` on which finished runs are scored.
+        """
+        self.problem, self.update, self.watch = problem, update, watch
+        self.strategy, self.shapes = strategy, shapes
+        self.mesh = devices.lane_mesh(strategy.num_devices)
+        self.lane_sharding = devices.by_lane(self.mesh)
+        self.parts = tuple(part for part in score_parts if part in data and problem.evaluate)
+        self.compile_seconds: dict[str, float] = {}
+        self._inits = tuple(inits) or (problem.init,)
+        self._data = data
+        self._pool = pool
+        self._built: dict[tuple[Any, ...], Future[Any]] = {}
+        self._segment_seconds = 0.0
+        self._seen_segments = 0
+
+    def prepare(self, *, init_kinds: Sequence[int] = (0,)) -> None:
+        """Start compiling what a cohort is sure to call, in the order in which it will be needed."""
+        width = self.strategy.width
+        self._future(("segment", width))
+        for kind in init_kinds:
+            self._future(("init", kind, width))
+        for part in self.parts:
+            self._future(("score", part, width))
+
+    def init(self, kind: int, width: int) -> Callable[[np.ndarray], Lane]:
+        """The program from seeds [lane] to lanes before their first step."""
+        compiled = self._future(("init", kind, width)).result()
+        return lambda seeds: compiled(lanes.to_devices(seeds, self.lane_sharding))
+
+    def segment(self, width: int) -> Callable[..., tuple[Lane, Any]]:
+        """The program of one training segment at one width, taking host arrays for everything but the lanes."""
+        compiled = self._future(("segment", width)).result()
+
+        def call(
+            carried: Lane, hypers: Mapping[str, np.ndarray], index: np.ndarray, num_steps: int
+        ) -> tuple[Lane, Any]:
+            begun = time.perf_counter()
+            put = lanes.to_devices((dict(hypers), index), self.lane_sharding)
+            steps = jax.device_put(np.int32(num_steps), devices.everywhere(self.mesh))
+            after, told = compiled(carried, *put, steps, self._segment_data())
+            jax.block_until_ready(told)
+            self._segment_seconds, self._seen_segments = (
+                time.perf_counter() - begun,
+                self._seen_segments + 1,
+            )
+            return after, told
+
+        return call
+
+    def score(self, part: str, width: int) -> Callable[..., dict[str, jax.Array]]:
+        """The program that scores kept weights on one part."""
+        compiled = self._future(("score", part, width)).result()
+
+        def call(carried: Lane, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+            put = lanes.to_devices(dict(hypers), self.lane_sharding)
+            return jax.block_until_ready(compiled(carried, put, self._data[part]))
+
+        return call
+
+    def kept(self, carried: Lane) -> PyTree:
+        """Weights `(params, state)` that finished runs hand over, stacked by lane."""
+        return program.kept_weights(carried, self.watch)
+
+    def narrower(self, width: int, num_active: int, *, segments_left: float) -> int | None:
+        """A width to shrink to, or None to stay.
+
+        Shrinking never changes a number (the same lanes are computed the same way), only time, so this may look
+        at a clock: a narrower program is worth compiling when what it saves is more than about two compilations.
+        """
+        quantum = self.strategy.num_devices
+        fitting = [w for w in lanes.widths(self.strategy.width, quantum) if num_active <= w < width]
+        if not fitting:
+            return None
+        target = min(fitting)
+        if ("segment", target) in self._built:
+            return target if self._built[("segment", target)].done() else None
+        compile_s = self.compile_seconds.get(f"segment {self.strategy.width}", 1.0)
+        saved = segments_left * self._segment_seconds * (1.0 - target / width)
+        if saved > 2.0 * compile_s:
+            self._future(("segment", target))
+        return None
+
+    def num_samples(self, part: str) -> int:
+        """Samples of one part of the data."""
+        return int(jax.tree.leaves(self._data[part])[0].shape[0])
+
+    def memory_bytes(self) -> int:
+        """Memory of one call of the widest segment as XLA planned it, bytes, all devices together (0 if unknown)."""
+        analysis = self._future(("segment", self.strategy.width)).result().memory_analysis()
+        if analysis is None:
+            return 0
+        sizes = (
+            analysis.argument_size_in_bytes,
+            analysis.output_size_in_bytes,
+            analysis.temp_size_in_bytes,
+        )
+        return int(sum(sizes))
+
+    def _segment_data(self) -> dict[str, PyTree]:
+        return {name: self._data[name] for name in ("train", "val") if name in self._data}
+
+    def _future(self, what: tuple[Any, ...]) -> Future[Any]:
+        if what not in self._built:
+            self._built[what] = self._pool.submit(self._compile, what)
+        return self._built[what]
+
+    def _compile(self, what: tuple[Any, ...]) -> Any:
+        begun = time.perf_counter()
+        strategy = self._at_width(what[-1])
+        shapes = program.arguments(
+            self.problem,
+            self.update,
+            self.watch,
+            strategy=strategy,
+            mesh=self.mesh,
+            shapes=self.shapes,
+            data=self._data,
+        )
+        kind = what[0]
+        if kind == "segment":
+            function = program.segment_program(
+                self.problem,
+                self.update,
+                self.watch,
+                strategy=strategy,
+                mesh=self.mesh,
+                chunk=self.shapes.chunk,
+            )
+            part = {name: shapes.data[name] for name in ("train", "val") if name in shapes.data}
+            taken = (shapes.lanes, shapes.hypers, shapes.index, shapes.num_steps, part)
+        elif kind == "init":
+            problem = self.problem._replace(init=self._inits[what[1]])
+            function = program.init_program(problem, self.update, self.watch, mesh=self.mesh)
+            taken = (shapes.seeds,)
+        else:
+            function = program.score_program(
+                self.problem, self.watch, strategy=strategy, mesh=self.mesh, chunk=self.shapes.chunk
+            )
+            taken = (shapes.lanes, shapes.hypers, shapes.data[what[1]])
+        compiled = jax.jit(function).lower(*taken).compile()
+        self.compile_seconds[" ".join(map(str, what))] = time.perf_counter() - begun
+        return compiled
+
+    def _at_width(self, width: int) -> Strategy:
+        per_device = width // self.strategy.num_devices
+        return replace(self.strategy, width=width, group=min(self.strategy.group, per_device))
+
+
+def place(data: Mapping[str, Mapping[str, np.ndarray]], *, num_devices: int) -> dict[str, Any]:
+    """Put the parts of a data set on every device, once."""
+    whole = devices.everywhere(devices.lane_mesh(num_devices))
+    return {
+        part: {name: jax.device_put(jnp.asarray(array), whole) for name, array in arrays.items()}
+        for part, arrays in data.items()
+    }

@@ -1,0 +1,108 @@
+"""Devices and caches: what JAX must be told before it starts, and what machine this is.
+
+Owns the choice of host devices (one per core on a CPU), the mesh over which lanes are sharded, and the compilation cache.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from lanework.folders import cache_folder
+
+LANE_AXIS = "lane"
+
+
+def available_cores() -> int:
+    """Cores this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def prepare(*, cache: Path | None = None) -> None:
+    """Ask for one host device per core and switch the persistent compilation cache on.
+
+    Inside a process whose JAX has already started, the devices are taken as they are. Settings of the user
+    (`JAX_COMPILATION_CACHE_DIR`, `JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) win.
+    """
+    if not _is_started():
+        flags = os.environ.get("XLA_FLAGS", "")
+        if (
+            "xla_force_host_platform_device_count" not in flags
+            and jax.config.jax_num_cpu_devices < 1
+        ):
+            jax.config.update("jax_num_cpu_devices", available_cores())
+    if not jax.config.jax_compilation_cache_dir:
+        folder = cache or cache_folder() / "xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _is_started() -> bool:
+    from jax._src import xla_bridge  # the only place that knows without starting the backend
+
+    return bool(xla_bridge.backends_are_initialized())
+
+
+def lane_mesh(num_devices: int | None = None) -> Mesh:
+    """A one-axis mesh over the first `num_devices` devices (all by default)."""
+    devices = jax.devices()[: num_devices or None]
+    return jax.make_mesh(
+        (len(devices),), (LANE_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def by_lane(mesh: Mesh) -> NamedSharding:
+    """Sharding of arrays whose leading axis is the lane."""
+    return NamedSharding(mesh, PartitionSpec(LANE_AXIS))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Sharding of arrays that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def total_memory_bytes() -> int:
+    """Memory of this machine that a process may use, bytes (the container's limit where there is one)."""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file():
+        text = limit.read_text().strip()
+        if text.isdigit():
+            return min(pages, int(text))
+    return pages
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory, accelerators and versions, for the records."""
+    import optax
+
+    devices = jax.devices()
+    return {
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        "cores": available_cores(),
+        "memory_bytes": total_memory_bytes(),
+        "backend": jax.default_backend(),
+        "devices": [device.device_kind for device in devices],
+        "python": platform.python_version(),
+        "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
+    }
+
+
+def _processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,84 @@
+"""What earlier studies on this machine measured: rates and layouts by bucket, kept in the user's cache folder.
+
+Owns one small JSON file, replaced whole. Losing it costs a measurement, nothing else, so a file that cannot be read counts as
+empty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from lanework.folders import cache_folder
+
+FILE = "measured.json"
+MAX_ENTRIES = 500
+
+
+def recall() -> dict[str, Any]:
+    """Everything remembered: `{key: {...}}`."""
+    path = cache_folder() / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remember(entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add or replace entries; the newest ones stay when there are too many."""
+    if not entries:
+        return
+    known = recall()
+    for key, entry in entries.items():
+        known.pop(key, None)
+        known[key] = dict(entry)
+    kept = dict(list(known.items())[-MAX_ENTRIES:])
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{FILE}.{os.getpid()}.part"
+    temporary.write_text(json.dumps(kept), encoding="utf-8")
+    temporary.replace(folder / FILE)
+
+
+def machine_key() -> str:
+    """What a measurement depends on besides the program: processor, devices, JAX."""
+    kinds = ",".join(device.device_kind for device in jax.devices())
+    return f"{platform.machine()}|{kinds}|jax {jax.__version__}"
+
+
+def bucket_key(key: str) -> str:
+    """Key of the measurement of one bucket on this machine."""
+    return f"bucket|{machine_key()}|{key}"
+
+
+def rate_key() -> str:
+    """Key of this machine's usual rate of training, over all programs."""
+    return f"rate|{machine_key()}"
+
+
+def usual_rate() -> float:
+    """Floating-point operations per second to expect of an unknown program on this machine.
+
+    The rate of the last study here; before the first one a quarter of what a matrix product reaches (0.05 s).
+    """
+    entry = recall().get(rate_key())
+    if entry:
+        return float(entry["flops_per_s"])
+    return 0.25 * _matrix_rate()
+
+
+def _matrix_rate(size: int = 512, seconds: float = 0.05) -> float:
+    matrix = np.ones((size, size), np.float32)
+    count, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        matrix @ matrix
+        count += 1
+    return count * 2.0 * size**3 / (time.perf_counter() - begun)

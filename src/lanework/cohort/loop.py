@@ -1,0 +1,580 @@
+"""The host's side of a cohort: segment after segment, who goes on, who is healed, who leaves.
+
+Owns the bookkeeping of runs in lanes. Writes no files and prints nothing: `train` yields `Tick`s, and whoever called
+it decides what to store, when to save a snapshot, and when to stop. Decisions depend on results only, never on
+clocks, so a resumed cohort makes the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from lanework.cohort import lanes as lane_tools
+from lanework.cohort.compiled import Programs
+from lanework.cohort.step import Lane, Segment
+
+PyTree: TypeAlias = Any
+# (seed, first_step, num_steps) -> int32 [step, batch]; a pure function, see `lanework.data.batch_indices`.
+BatchOrder: TypeAlias = Callable[[int, int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to be trained in a lane.
+
+    Attributes:
+        run: Its number in the study.
+        arm: Number of its recipe.
+        seed: Seed of weights, batch order and noise.
+        hypers: Traced hyperparameters by name.
+        init: Which of the bucket's initialisers starts it.
+    """
+
+    run: int
+    arm: int
+    seed: int
+    hypers: Mapping[str, float]
+    init: int = 0
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Early stopping: after `patience` evaluations in a row that did not beat the best by more than `min_delta`."""
+
+    patience: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the host decides by.
+
+    Attributes:
+        boundaries: Steps at which segments end, increasing; the last one is the length of a run.
+        steps_per_epoch: To say epochs in the records.
+        metric: Metric of the validation part that is followed, without the part's name.
+        sign: +1 when larger is better, else -1.
+        stopping: Early stopping, None for none.
+        retries: How often a run with a non-finite loss returns to its last good snapshot.
+        gentler: Factor on its learning rate at each return.
+    """
+
+    boundaries: tuple[int, ...]
+    steps_per_epoch: int
+    metric: str = "loss"
+    sign: float = -1.0
+    stopping: Stopping | None = None
+    retries: int = 2
+    gentler: float = 0.5
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything the host must remember of it."""
+
+    run: int
+    segment: int = 0
+    step: int = 0
+    rate_scale: float = 1.0
+    retries: int = 0
+    best_step: int = 0
+    best_value: float = -math.inf
+    waited: int = 0
+    seconds: float = 0.0
+    status: str = "running"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a run, in words and data."""
+
+    run: int
+    step: int
+    kind: str
+    text: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that left its lane.
+
+    Attributes:
+        run: Its number.
+        arm: Its recipe.
+        status: `ok` or `diverged`.
+        step: Steps taken.
+        best_step: Step of the best evaluation.
+        seconds: Its share of the training time.
+        test_seconds: Its share of the time for scoring the test part.
+        retries: How often it was healed.
+        metrics: `{part: {metric: value}}` of the weights that were kept.
+        weights: `(params, state)` on the host.
+    """
+
+    run: int
+    arm: int
+    status: str
+    step: int
+    best_step: int
+    seconds: float
+    test_seconds: float
+    retries: int
+    metrics: Mapping[str, Mapping[str, float]]
+    weights: PyTree
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one segment of a cohort gave.
+
+    Attributes:
+        metrics: Rows `(run, step, epoch, name, value)`.
+        health: Rows `(run, step, layer, name, value)`.
+        events: What happened.
+        finished: Runs that left.
+        num_active: Lanes still training.
+        num_samples: Training samples seen in this segment, all runs together.
+        seconds: Wall time of the segment, scoring included.
+        snapshot: Call it to get `(arrays, info)` of the whole cohort as of now.
+    """
+
+    metrics: list[tuple[int, int, float, str, float]]
+    health: list[tuple[int, int, str, str, float]]
+    events: list[Event]
+    finished: list[Finished]
+    num_active: int
+    num_samples: int
+    seconds: float
+    snapshot: Callable[[], tuple[PyTree, dict[str, Any]]]
+
+
+@dataclass
+class _Cohort:
+    """The state with a lifetime: lanes on the devices, and which run sits where."""
+
+    programs: Programs
+    rules: Rules
+    order: BatchOrder
+    runs: dict[int, Run]
+    pending: list[int]
+    slots: list[int | None]
+    lanes: Lane | None
+    width: int
+    progress: dict[int, Progress] = field(default_factory=dict)
+    waiting: list[tuple[int, PyTree]] = field(default_factory=list)
+
+    def active(self) -> list[int]:
+        """Slots in which a run is training."""
+        return [slot for slot, run in enumerate(self.slots) if run is not None]
+
+
+def train(
+    programs: Programs,
+    runs: Sequence[Run],
+    *,
+    rules: Rules,
+    order: BatchOrder,
+    start: tuple[PyTree, Mapping[str, Any]] | None = None,
+) -> Iterator[Tick]:
+    """Train runs side by side until each has finished, diverged for good, or stopped early.
+
+    Args:
+        programs: The compiled programs of their bucket.
+        runs: The runs; more than lanes are trained as lanes come free.
+        rules: What the host decides by.
+        order: Batch order.
+        start: What `Tick.snapshot` gave earlier, to go on from there.
+
+    Yields:
+        One tick per call of the compiled segment.
+    """
+    cohort = (
+        _begin(programs, runs, rules, order)
+        if start is None
+        else _restore(programs, runs, rules, order, start)
+    )
+    while True:
+        begun = time.perf_counter()
+        _fill(cohort)
+        if not cohort.active():
+            break
+        yield _advance(cohort, begun)
+    if cohort.waiting:
+        begun = time.perf_counter()
+        finished = _score_waiting(cohort)
+        yield Tick(
+            [], [], [], finished, 0, 0, time.perf_counter() - begun, lambda: _snapshot(cohort)
+        )
+
+
+def _begin(programs: Programs, runs: Sequence[Run], rules: Rules, order: BatchOrder) -> _Cohort:
+    width = programs.strategy.width
+    return _Cohort(
+        programs=programs,
+        rules=rules,
+        order=order,
+        runs={run.run: run for run in runs},
+        pending=[run.run for run in runs],
+        slots=[None] * width,
+        lanes=None,
+        width=width,
+    )
+
+
+def _fill(cohort: _Cohort) -> None:
+    """Put pending runs into free slots."""
+    free = [slot for slot, run in enumerate(cohort.slots) if run is None]
+    chosen = list(zip(free, cohort.pending, strict=False))
+    if not chosen:
+        return
+    cohort.pending = cohort.pending[len(chosen) :]
+    for slot, number in chosen:
+        cohort.slots[slot] = number
+        cohort.progress[number] = Progress(run=number)
+    seeds = np.zeros((cohort.width,), np.uint32)
+    for slot, number in chosen:
+        seeds[slot] = cohort.runs[number].seed
+    inits = {slot: cohort.runs[number].init for slot, number in chosen}
+    kinds = sorted(set(inits.values()))
+    if cohort.lanes is None and len(kinds) == 1:
+        cohort.lanes = cohort.programs.init(kinds[0], cohort.width)(seeds)
+        return
+    merged = None if cohort.lanes is None else lane_tools.to_host(cohort.lanes)
+    for kind in kinds:
+        fresh = lane_tools.to_host(cohort.programs.init(kind, cohort.width)(seeds))
+        mask = np.array([inits.get(slot) == kind for slot in range(cohort.width)])
+        merged = fresh if merged is None else lane_tools.merge(mask, fresh, merged)
+    cohort.lanes = lane_tools.to_devices(merged, cohort.programs.lane_sharding)
+
+
+def _advance(cohort: _Cohort, begun: float) -> Tick:
+    """One segment: train, read, decide, move."""
+    rules, slots = cohort.rules, cohort.active()
+    lengths = {slot: _segment_length(cohort, slot) for slot in slots}
+    num_steps = lengths[slots[0]]
+    called = [slot for slot in slots if lengths[slot] == num_steps]
+    index = _batch_index(cohort, called, num_steps)
+    hypers = _hypers(cohort)
+    before = cohort.lanes
+    after, told = cohort.programs.segment(cohort.width)(before, hypers, index, num_steps)
+    told = lane_tools.to_host(told)
+    metrics: list[Any] = []
+    health: list[Any] = []
+    events: list[Event] = []
+    kept_back = [slot for slot in slots if slot not in called]
+    for slot in called:
+        kept_back += _judge(cohort, slot, told, num_steps, metrics, health, events)
+    if kept_back:
+        mask = np.ones((cohort.width,), bool)
+        mask[kept_back] = False
+        merged = lane_tools.merge(mask, lane_tools.to_host(after), lane_tools.to_host(before))
+        after = lane_tools.to_devices(merged, cohort.programs.lane_sharding)
+    cohort.lanes = after
+    share = (time.perf_counter() - begun) / len(called)
+    for slot in called:
+        cohort.progress[_number(cohort, slot)].seconds += share
+    finished = _dismiss(cohort, slots)
+    _compact(cohort, rules)
+    num_samples = len(called) * num_steps * cohort.programs.shapes.batch_size
+    return Tick(
+        metrics,
+        health,
+        events,
+        finished,
+        len(cohort.active()),
+        num_samples,
+        time.perf_counter() - begun,
+        lambda: _snapshot(cohort),
+    )
+
+
+def _number(cohort: _Cohort, slot: int) -> int:
+    number = cohort.slots[slot]
+    if number is None:
+        raise ValueError(f"slot {slot} must hold a run, it is empty")
+    return number
+
+
+def _segment_length(cohort: _Cohort, slot: int) -> int:
+    where = cohort.progress[_number(cohort, slot)]
+    return cohort.rules.boundaries[where.segment] - where.step
+
+
+def _batch_index(cohort: _Cohort, called: Sequence[int], num_steps: int) -> np.ndarray:
+    shapes = cohort.programs.shapes
+    index = np.zeros((cohort.width, shapes.max_steps, shapes.batch_size), np.int32)
+    known: dict[tuple[int, int], np.ndarray] = {}
+    for slot in called:
+        number = _number(cohort, slot)
+        what = (cohort.runs[number].seed, cohort.progress[number].step)
+        if what not in known:
+            known[what] = cohort.order(what[0], what[1], num_steps)
+        index[slot, :num_steps] = known[what]
+    return index
+
+
+def _hypers(cohort: _Cohort) -> dict[str, np.ndarray]:
+    table = {name: np.zeros((cohort.width,), np.float32) for name in cohort.programs.shapes.hypers}
+    for slot in cohort.active():
+        number = _number(cohort, slot)
+        for name, column in table.items():
+            column[slot] = cohort.runs[number].hypers[name]
+        if "learning_rate" in table:
+            table["learning_rate"][slot] *= cohort.progress[number].rate_scale
+    return table
+
+
+def _judge(
+    cohort: _Cohort,
+    slot: int,
+    told: Segment,
+    num_steps: int,
+    metrics: list[Any],
+    health: list[Any],
+    events: list[Event],
+) -> list[int]:
+    """Read what one lane tells; gives the slot back when its new state must not be kept."""
+    rules, number = cohort.rules, _number(cohort, slot)
+    where = cohort.progress[number]
+    losses = told.losses[slot, :num_steps]
+    values = {name: float(column[slot]) for name, column in told.metrics.items()}
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if bad.size or not math.isfinite(values.get("loss", 0.0)):
+        first_bad = where.step + (int(bad[0]) if bad.size else num_steps)
+        return [slot] if _heal(cohort, where, first_bad, events) else []
+    where.step += num_steps
+    where.segment += 1
+    epoch = where.step / rules.steps_per_epoch
+    metrics.append((number, where.step, epoch, "train_loss", float(losses.mean())))
+    metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
+    names = cohort.programs.problem.layer_names
+    for name, table in told.health.items():
+        health += [
+            (number, where.step, layer, name, float(value))
+            for layer, value in zip(names, table[slot], strict=True)
+        ]
+    _follow(rules, where, values, events)
+    return []
+
+
+def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event]) -> bool:
+    """Send a run back to its last good state with a gentler rate; False when it is given up."""
+    rules = cohort.rules
+    rate = cohort.runs[where.run].hypers.get("learning_rate", math.nan) * where.rate_scale
+    if where.retries >= rules.retries:
+        where.status = "diverged"
+        where.step = first_bad
+        text = (
+            f"The loss was no longer finite at step {first_bad}"
+            + (f", also after {where.retries} returns with a gentler rate" if where.retries else "")
+            + "; the run was retired."
+        )
+        events.append(
+            Event(where.run, first_bad + 1, "diverged", text, {"learning_rate": _plain(rate)})
+        )
+        return False
+    where.retries += 1
+    where.rate_scale *= rules.gentler
+    text = (
+        f"The loss was no longer finite at step {first_bad}; the run went back to step {where.step} with learning rate "
+        f"{rate * rules.gentler:.3g} instead of {rate:.3g} (return {where.retries} of {rules.retries})."
+    )
+    data = {"from": _plain(rate), "to": _plain(rate * rules.gentler), "first_bad_step": first_bad}
+    # Dated by the bad step, not by the step gone back to: a resume then forgets it before it happens again.
+    events.append(Event(where.run, first_bad + 1, "healed", text, data))
+    return True
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _follow(
+    rules: Rules, where: Progress, values: Mapping[str, float], events: list[Event]
+) -> None:
+    """Best step, early stopping and the end."""
+    score = values.get(rules.metric, math.nan) * rules.sign
+    margin = rules.stopping.min_delta if rules.stopping else 0.0
+    if score > where.best_value + margin:
+        where.waited = 0
+    else:
+        where.waited += 1
+    if score > where.best_value:
+        where.best_value, where.best_step = score, where.step
+    if where.step >= rules.boundaries[-1]:
+        where.status = "ok"
+    elif rules.stopping and where.waited >= rules.stopping.patience:
+        where.status = "ok"
+        text = (
+            f"Stopped at step {where.step}: val_{rules.metric} did not beat its best (step {where.best_step}) in "
+            f"{where.waited} evaluations."
+        )
+        events.append(
+            Event(where.run, where.step, "stopped_early", text, {"best_step": where.best_step})
+        )
+    if not math.isfinite(score):
+        where.best_step = where.step
+
+
+def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:
+    """Take runs that ended out of their lanes; score them now if all leave together, else when the cohort ends."""
+    leaving = [slot for slot in slots if cohort.progress[_number(cohort, slot)].status != "running"]
+    if not leaving:
+        return []
+    numbers = [_number(cohort, slot) for slot in leaving]
+    together = len(leaving) == len(slots)
+    if together:
+        finished = _score(
+            cohort, cohort.lanes, dict(zip(numbers, leaving, strict=True)), cohort.width
+        )
+    else:
+        host = lane_tools.to_host(cohort.lanes)
+        cohort.waiting += [
+            (n, lane_tools.one(host, s)) for n, s in zip(numbers, leaving, strict=True)
+        ]
+        finished = []
+    for slot in leaving:
+        cohort.slots[slot] = None
+    if together:
+        cohort.lanes = None
+    return finished
+
+
+def _score(
+    cohort: _Cohort, lanes: Lane | None, where: Mapping[int, int], width: int
+) -> list[Finished]:
+    """Score the kept weights of runs sitting in the lanes `where` (run -> slot)."""
+    programs = cohort.programs
+    slots = {slot: number for number, slot in where.items()}
+    hypers = {name: np.zeros((width,), np.float32) for name in programs.shapes.hypers}
+    for slot, number in slots.items():
+        for name, column in hypers.items():
+            column[slot] = cohort.runs[number].hypers[name]
+    scores, seconds = {}, {}
+    for part in programs.parts:
+        begun = time.perf_counter()
+        scores[part] = lane_tools.to_host(programs.score(part, width)(lanes, hypers))
+        seconds[part] = (time.perf_counter() - begun) / max(1, len(where))
+    weights = lane_tools.to_host(programs.kept(lanes))
+    finished = []
+    for number, slot in where.items():
+        state = cohort.progress[number]
+        metrics = {
+            part: {name: float(column[slot]) for name, column in table.items()}
+            for part, table in scores.items()
+        }
+        finished.append(
+            Finished(
+                run=number,
+                arm=cohort.runs[number].arm,
+                status=state.status,
+                step=state.step,
+                best_step=state.best_step,
+                seconds=state.seconds,
+                test_seconds=seconds.get("test", 0.0),
+                retries=state.retries,
+                metrics=metrics,
+                weights=lane_tools.one(weights, slot),
+            )
+        )
+    return finished
+
+
+def _score_waiting(cohort: _Cohort) -> list[Finished]:
+    """Score the runs that left one by one, a full call at a time."""
+    finished: list[Finished] = []
+    width = cohort.programs.strategy.width
+    for first in range(0, len(cohort.waiting), width):
+        group = cohort.waiting[first : first + width]
+        trees = [tree for _, tree in group] + [group[0][1]] * (width - len(group))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+        lanes = lane_tools.to_devices(stacked, cohort.programs.lane_sharding)
+        where = {number: slot for slot, (number, _) in enumerate(group)}
+        finished += _score(cohort, lanes, where, width)
+    cohort.waiting = []
+    return finished
+
+
+def _compact(cohort: _Cohort, rules: Rules) -> None:
+    """Move the remaining runs together into a narrower program once it is compiled and nobody waits for a lane."""
+    active = cohort.active()
+    if not active or cohort.pending or cohort.lanes is None:
+        return
+    left = sum(len(rules.boundaries) - cohort.progress[_number(cohort, s)].segment for s in active)
+    width = cohort.programs.narrower(cohort.width, len(active), segments_left=left / len(active))
+    if width is None:
+        return
+    order = lane_tools.pad_slots(active, width)
+    moved = lane_tools.take(lane_tools.to_host(cohort.lanes), order)
+    cohort.lanes = lane_tools.to_devices(moved, cohort.programs.lane_sharding)
+    cohort.slots = [cohort.slots[slot] for slot in active] + [None] * (width - len(active))
+    cohort.width = width
+
+
+def _snapshot(cohort: _Cohort) -> tuple[PyTree, dict[str, Any]]:
+    """Everything needed to go on from here: host arrays, and JSON-able bookkeeping."""
+    active = cohort.active()
+    trees: dict[str, PyTree] = {}
+    if cohort.lanes is not None and active:
+        trees["lanes"] = lane_tools.take(lane_tools.to_host(cohort.lanes), active)
+    if cohort.waiting:
+        trees["waiting"] = jax.tree.map(
+            lambda *leaves: np.stack(leaves), *[t for _, t in cohort.waiting]
+        )
+    info = {
+        "pending": list(cohort.pending),
+        "active": [cohort.slots[slot] for slot in active],
+        "waiting": [number for number, _ in cohort.waiting],
+        "width": cohort.width,
+        "progress": {
+            str(number): _coded(asdict(state)) for number, state in cohort.progress.items()
+        },
+    }
+    return trees, info
+
+
+def _coded(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in state.items()
+    }
+
+
+def _restore(
+    programs: Programs,
+    runs: Sequence[Run],
+    rules: Rules,
+    order: BatchOrder,
+    start: tuple[PyTree, Mapping[str, Any]],
+) -> _Cohort:
+    trees, info = start
+    cohort = replace(
+        _begin(programs, runs, rules, order),
+        pending=list(info["pending"]),
+        width=int(info["width"]),
+    )
+    for key, state in info["progress"].items():
+        values = dict(state)
+        if values["best_value"] is None:
+            values["best_value"] = -math.inf
+        cohort.progress[int(key)] = Progress(**values)
+    active = [int(number) for number in info["active"]]
+    cohort.slots = [*active, *[None] * (cohort.width - len(active))]
+    if active:
+        padded = lane_tools.take(
+            trees["lanes"], lane_tools.pad_slots(range(len(active)), cohort.width)
+        )
+        cohort.lanes = lane_tools.to_devices(padded, programs.lane_sharding)
+    if info["waiting"]:
+        cohort.waiting = [
+            (int(number), lane_tools.one(trees["waiting"], place))
+            for place, number in enumerate(info["waiting"])
+        ]
+    return cohort

@@ -1,0 +1,94 @@
+"""Measuring layouts: short trials of the real program, when a study is long enough to repay them.
+
+Owns the trials. Lanes used here are thrown away, so measuring never changes a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from lanework.cohort.compiled import Programs
+from lanework.cohort.program import Strategy
+
+# A bucket shorter than this does not repay compiling and timing two or three more programs.
+WORTH_SECONDS = 30.0
+TRIAL_SECONDS = 0.4
+
+
+def candidates(strategy: Strategy) -> tuple[Strategy, ...]:
+    """Layouts to try: the first guess, and groups of half and of twice its size, and of 1."""
+    per_device = strategy.width // strategy.num_devices
+    wished = {strategy.group, max(1, strategy.group // 2), min(per_device, strategy.group * 2), 1}
+    found = []
+    for group in sorted(wished):
+        rounds = -(-per_device // group)
+        even = -(-per_device // rounds)
+        found.append(replace(strategy, group=even, width=strategy.num_devices * rounds * even))
+    return tuple(dict.fromkeys(found))
+
+
+def lane_steps_per_s(programs: Programs, *, learning_rate: float = 1e-4) -> float:
+    """Steps per second of all lanes together, timed on throw-away lanes with the compiled segment.
+
+    Args:
+        programs: Programs of one layout.
+        learning_rate: Rate of the trial; small, so that no lane overflows and slows the arithmetic down.
+    """
+    width, shapes = programs.strategy.width, programs.shapes
+    lanes = programs.init(0, width)(np.arange(width, dtype=np.uint32))
+    hypers = {name: np.zeros((width,), np.float32) for name in shapes.hypers}
+    if "learning_rate" in hypers:
+        hypers["learning_rate"][:] = learning_rate
+    num_train = programs.num_samples("train")
+    index = np.arange(shapes.max_steps * shapes.batch_size, dtype=np.int32) % num_train
+    index = np.broadcast_to(
+        index.reshape(shapes.max_steps, shapes.batch_size),
+        (width, shapes.max_steps, shapes.batch_size),
+    )
+    segment = programs.segment(width)
+    # Evaluation is part of each call, so the rate is the slope between a short and a longer trial.
+    first = _timed(lambda: segment(lanes, hypers, index, 1))
+    num_steps = 1
+    while True:
+        num_steps = min(shapes.max_steps, num_steps * 4)
+        spent = _timed(lambda n=num_steps: segment(lanes, hypers, index, n))  # type: ignore[misc]
+        if spent > TRIAL_SECONDS or num_steps == shapes.max_steps:
+            slope = max(1e-9, (spent - first) / max(1, num_steps - 1)) if num_steps > 1 else spent
+            return width / slope
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def best(
+    build: Callable[[Strategy], Programs], strategy: Strategy, *, tell: Callable[[str], None]
+) -> tuple[Strategy, str, Programs]:
+    """Try layouts with the real program and take the fastest.
+
+    Args:
+        build: Makes the programs of a layout; compiling starts at once.
+        strategy: The first guess.
+        tell: Told what is being tried.
+
+    Returns:
+        The fastest layout, a sentence with the figures, and its programs, compiled.
+    """
+    tried = {layout: build(layout) for layout in candidates(strategy)}
+    rates: dict[Strategy, float] = {}
+    for layout, programs in tried.items():
+        tell(f"measuring {layout.group} lane(s) at a time")
+        rates[layout] = lane_steps_per_s(programs)
+    winner = max(rates, key=lambda layout: rates[layout])
+    figures = ", ".join(
+        f"{layout.group} at a time {rate:.3g}"
+        for layout, rate in sorted(rates.items(), key=lambda item: item[0].group)
+    )
+    why = f"Measured on this machine, steps per second of all lanes together: {figures}."
+    return winner, why, tried[winner]

@@ -1,0 +1,314 @@
+"""The plan: which runs share a program, how many lanes a call takes, and why.
+
+Owns buckets (runs whose static choices are equal), the first estimate of their cost, and the choice of a `Strategy`.
+Estimates come from counting (`cost`) and from what earlier studies on this machine measured; where measuring more would
+cost more than it could save, the plan says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lanework.cohort import assemble, cost, history, program
+from lanework.cohort.loop import Rules, Run, Stopping
+from lanework.cohort.program import Shapes, Strategy
+from lanework.cohort.step import Problem, Update, Watch
+from lanework.data import Dataset
+from lanework.spec import Arm, ModelSpec, RunConfig, StudySpec, static_key, traced_values
+
+# Memory that the lanes of one vectorised group may touch in a step before they fall out of a core's cache, bytes. Measured on
+# a 2-core AVX-512 machine: 16 lanes of an MLP 784-256-128-10 run at 83 % of matrix peak two by two, 60 % all at once.
+GROUP_BYTES = 3 * 2**20
+MAX_LANES_PER_DEVICE = 256
+EVALUATION_BYTES = 2 * 2**20
+STRENGTHS = ("l1", "l2", "weight_decay")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Runs that share their compiled programs and their data.
+
+    Attributes:
+        index: Position in the plan.
+        key: Hash of everything static, shapes included.
+        config: Configuration of the first arm; its static part holds for all.
+        arms: Numbers of the arms.
+        runs: The runs, arm by arm, seed by seed.
+        data: Which of the study's data sets.
+        inits: Model specs that differ in the initialisation only, by `Run.init`.
+        total_steps: Steps of a whole run.
+        steps_per_epoch: Steps of an epoch.
+        boundaries: Steps at which segments end.
+        shapes: Static sizes.
+    """
+
+    index: int
+    key: str
+    config: RunConfig
+    arms: tuple[int, ...]
+    runs: tuple[Run, ...]
+    data: int
+    inits: tuple[ModelSpec, ...]
+    total_steps: int
+    steps_per_epoch: int
+    boundaries: tuple[int, ...]
+    shapes: Shapes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a bucket will cost.
+
+    Attributes:
+        flops: Floating-point operations of training, all runs.
+        lane_bytes: Memory of one lane's state, bytes.
+        step_bytes: Memory one lane touches in a step, bytes.
+        has_convolution: Whether it convolves.
+        num_params: Parameters of one run.
+    """
+
+    flops: float
+    lane_bytes: int
+    step_bytes: int
+    has_convolution: bool
+    num_params: int
+
+
+def segment_boundaries(
+    total_steps: int, steps_per_epoch: int, eval_every: float
+) -> tuple[int, ...]:
+    """Steps at which segments end: as even as whole steps allow, the last one at `total_steps`.
+
+    Example:
+        >>> segment_boundaries(10, 5, 0.5)
+        (2, 5, 8, 10)
+    """
+    wanted = max(1.0, steps_per_epoch * eval_every)
+    count = max(1, round(total_steps / wanted))
+    # Halves go up: 7.5 -> 8. Whole epochs stay exact because count divides them.
+    return tuple(math.floor(total_steps * (i + 1) / count + 0.5) for i in range(count))
+
+
+def buckets(
+    spec: StudySpec, arms: Sequence[Arm], datasets: Sequence[Dataset], data_of_arm: Sequence[int]
+) -> tuple[Bucket, ...]:
+    """Sort all runs into buckets; every grid point lands in exactly one.
+
+    Args:
+        spec: The study.
+        arms: Its arms.
+        datasets: The distinct data sets.
+        data_of_arm: Which of them each arm uses.
+    """
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        static = static_key(arm.config)
+        text = json.dumps([static, data_of_arm[arm.index]], sort_keys=True, default=str)
+        groups.setdefault(text, []).append(arm)
+    found, number = [], 0
+    run_number = {}
+    for arm in arms:
+        for seed in spec.seeds:
+            run_number[arm.index, seed] = number
+            number += 1
+    for index, (text, members) in enumerate(groups.items()):
+        data = data_of_arm[members[0].index]
+        found.append(_bucket(index, text, members, spec, data, datasets[data], run_number))
+    return tuple(found)
+
+
+def _bucket(
+    index: int,
+    text: str,
+    members: Sequence[Arm],
+    spec: StudySpec,
+    data: int,
+    dataset: Dataset,
+    run_number: Mapping[tuple[int, int], int],
+) -> Bucket:
+    config = members[0].config
+    train = config.train
+    num_train = len(dataset.train)
+    batch_size = num_train if train.batch_size == "all" else min(int(train.batch_size), num_train)
+    steps_per_epoch = -(-num_train // batch_size)
+    total_steps = steps_per_epoch * train.epochs
+    boundaries = segment_boundaries(total_steps, steps_per_epoch, train.eval_every)
+    max_steps = max(b - a for a, b in zip((0, *boundaries), boundaries, strict=False))
+    inits = {_text(arm.config.model): arm.config.model for arm in members}
+    init_number = {key: place for place, key in enumerate(inits)}
+    runs = tuple(
+        Run(
+            run=run_number[arm.index, seed],
+            arm=arm.index,
+            seed=seed,
+            hypers=traced_values(arm.config),
+            init=init_number[_text(arm.config.model)],
+        )
+        for arm in members
+        for seed in spec.seeds
+    )
+    shapes = Shapes(
+        max_steps=max_steps,
+        batch_size=batch_size,
+        chunk=_chunk(dataset),
+        hypers=tuple(sorted(runs[0].hypers)),
+    )
+    sizes = [
+        str(part.x.shape) + str(part.x.dtype) for part in (dataset.train, dataset.val, dataset.test)
+    ]
+    digest = hashlib.sha256("\n".join([text, str(shapes), *sizes]).encode()).hexdigest()
+    return Bucket(
+        index=index,
+        key=digest[:16],
+        config=config,
+        arms=tuple(a.index for a in members),
+        runs=runs,
+        data=data,
+        inits=tuple(inits.values()),
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        boundaries=boundaries,
+        shapes=shapes,
+    )
+
+
+def _text(model: ModelSpec) -> str:
+    return json.dumps(model.model_dump(mode="json"), sort_keys=True)
+
+
+def _chunk(dataset: Dataset) -> int:
+    per_sample = 4 * math.prod(dataset.input.shape)
+    return int(min(2048, max(64, EVALUATION_BYTES // per_sample)))
+
+
+def functions(
+    bucket: Bucket, dataset: Dataset, *, metric: str, is_monitored: bool, module: Any = None
+) -> tuple[Problem, Update, Watch]:
+    """The pure functions of a bucket."""
+    used = frozenset(s for s in STRENGTHS if any(run.hypers.get(s, 0.0) > 0 for run in bucket.runs))
+    problem = assemble.problem(bucket.config, dataset, module=module)
+    update = assemble.update(
+        bucket.config.train,
+        total_steps=bucket.total_steps,
+        steps_per_epoch=bucket.steps_per_epoch,
+        used=used,
+    )
+    return problem, update, assemble.watch(bucket.config, metric=metric, is_monitored=is_monitored)
+
+
+def rules(bucket: Bucket, *, metric: str) -> Rules:
+    """What the host decides by in this bucket."""
+    train = bucket.config.train
+    name = metric.split("_", 1)[-1]
+    stopping = train.early_stopping
+    return Rules(
+        boundaries=bucket.boundaries,
+        steps_per_epoch=bucket.steps_per_epoch,
+        metric=name,
+        sign=-1.0 if name in assemble.LOWER_IS_BETTER else 1.0,
+        stopping=Stopping(stopping.patience, stopping.min_delta) if stopping else None,
+        retries=train.heal.retries,
+        gentler=train.heal.factor,
+    )
+
+
+def estimate(
+    bucket: Bucket, dataset: Dataset, functions: tuple[Problem, Update, Watch]
+) -> Estimate:
+    """Count what one step costs, without running it."""
+    problem, update, watch = functions
+    lane = program.lane_shapes(problem, update, watch)
+    batch = {
+        "x": jax.ShapeDtypeStruct(
+            (bucket.shapes.batch_size, *dataset.train.x.shape[1:]), dataset.train.x.dtype
+        ),
+        "y": jax.ShapeDtypeStruct(
+            (bucket.shapes.batch_size, *dataset.train.y.shape[1:]), dataset.train.y.dtype
+        ),
+        "weight": jax.ShapeDtypeStruct((bucket.shapes.batch_size,), jnp.float32),
+    }
+    hypers = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in bucket.shapes.hypers}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    counted = cost.count(
+        lambda p, s, b, k, h: problem.loss(p, s, b, key=k, hypers=h),
+        lane.params,
+        lane.state,
+        batch,
+        key,
+        hypers,
+    )
+    lane_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(lane.params))
+    steps = bucket.total_steps * len(bucket.runs)
+    return Estimate(
+        flops=3.0 * counted.flops * steps,  # the backward pass costs about twice the forward pass
+        lane_bytes=lane_bytes,
+        step_bytes=int(2 * lane_bytes + 2 * counted.bytes_made),
+        has_convolution=counted.has_convolution,
+        num_params=num_params,
+    )
+
+
+def choose(
+    bucket: Bucket, guess: Estimate, *, num_devices: int, backend: str, memory_bytes: float
+) -> tuple[Strategy, str]:
+    """Lay lanes out before anything was measured.
+
+    Args:
+        bucket: The runs.
+        guess: Their cost.
+        num_devices: Devices at hand.
+        backend: `cpu`, `gpu` or `tpu`.
+        memory_bytes: What all lanes together may use.
+
+    Returns:
+        The strategy, and a sentence that says why.
+    """
+    num_runs = len(bucket.runs)
+    used_devices = min(num_devices, num_runs)
+    # Two copies of each lane are alive while a segment runs (the state before it is the snapshot to go back to).
+    per_lane = 3.0 * guess.lane_bytes + guess.step_bytes
+    fitting = max(1, int(memory_bytes / used_devices / per_lane))
+    per_device = min(-(-num_runs // used_devices), fitting, MAX_LANES_PER_DEVICE)
+    group, why = _group(guess, per_device, backend)
+    rounds = -(-per_device // group)
+    group = -(-per_device // rounds)
+    strategy = Strategy(used_devices, used_devices * rounds * group, group)
+    if num_runs > strategy.width:
+        why += f" {num_runs} runs take turns in {strategy.width} lanes (memory and table size)."
+    return strategy, why
+
+
+def expected_seconds(guess: Estimate, key: str) -> tuple[float, bool]:
+    """Expected training time of a bucket, and whether this very bucket was measured here before.
+
+    Args:
+        guess: Its cost.
+        key: Its key.
+    """
+    known = history.recall().get(history.bucket_key(key))
+    rate = float(known["flops_per_s"]) if known else history.usual_rate()
+    return guess.flops / max(rate, 1.0), known is not None
+
+
+def _group(guess: Estimate, per_device: int, backend: str) -> tuple[int, str]:
+    if backend != "cpu":
+        return per_device, "An accelerator wants all lanes at once."
+    if guess.has_convolution:
+        return 1, (
+            "Vectorising over convolution weights makes a grouped convolution, which is slow on a CPU, so lanes go one after "
+            "the other on each core."
+        )
+    group = max(1, min(per_device, GROUP_BYTES // max(1, guess.step_bytes)))
+    size = guess.step_bytes / 2**20
+    return int(group), (
+        f"A lane touches about {size:.2g} MiB per step, so {group} at a time stay in a core's cache."
+    )

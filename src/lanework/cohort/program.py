@@ -1,0 +1,205 @@
+"""Programs: the functions of one run, mapped over lanes, sharded over devices and compiled.
+
+Owns `Strategy` (how many lanes, how grouped) and the compiled programs of a bucket. Knows no runs, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from lanework.cohort import devices
+from lanework.cohort.step import (
+    Lane,
+    Problem,
+    Segment,
+    Update,
+    Watch,
+    evaluate,
+    fresh_lane,
+    train_segment,
+)
+
+PyTree: TypeAlias = Any
+Compiled: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How lanes are laid out in one call.
+
+    Attributes:
+        num_devices: Devices over which lanes are sharded.
+        width: Lanes of one call, all devices together; a multiple of `num_devices * group`.
+        group: Lanes vectorised together by `vmap`; the groups of a device follow each other (`lax.map`). 1 means no
+            vectorisation, `width / num_devices` means one group.
+    """
+
+    num_devices: int
+    width: int
+    group: int
+
+    def describe(self) -> str:
+        """In words, for the plan and the report."""
+        per_device = self.width // self.num_devices
+        inner = "one at a time" if self.group == 1 else f"vectorised {self.group} at a time"
+        return f"{self.width} lanes over {self.num_devices} device(s), {per_device} each, {inner}"
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Static sizes of a bucket's programs.
+
+    Attributes:
+        max_steps: Steps of the longest segment.
+        batch_size: Samples per batch.
+        chunk: Samples per evaluation chunk.
+        hypers: Names of the traced hyperparameters, sorted.
+    """
+
+    max_steps: int
+    batch_size: int
+    chunk: int
+    hypers: tuple[str, ...]
+
+
+def over_lanes(function: Callable[..., Any], *, group: int) -> Callable[..., Any]:
+    """Map a function of one run over the leading axis, `group` lanes vectorised at a time."""
+
+    def mapped(*arguments: PyTree) -> PyTree:
+        width = jax.tree.leaves(arguments)[0].shape[0]
+        if group >= width:
+            return jax.vmap(function)(*arguments)
+        return lax.map(lambda xs: function(*xs), arguments, batch_size=group if group > 1 else None)
+
+    return mapped
+
+
+def _sharded(
+    function: Callable[..., Any], mesh: Mesh, *, specs: Sequence[PartitionSpec]
+) -> Callable[..., Any]:
+    lane = PartitionSpec(devices.LANE_AXIS)
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=tuple(specs), out_specs=lane, check_vma=False
+    )
+
+
+def segment_program(
+    problem: Problem, update: Update, watch: Watch, *, strategy: Strategy, mesh: Mesh, chunk: int
+) -> Callable[..., tuple[Lane, Segment]]:
+    """`(lanes, hypers, index, num_steps, data) -> (lanes, segments)` over all lanes of a call, not yet compiled."""
+
+    def local(
+        lanes: Lane, hypers: PyTree, index: jax.Array, num_steps: jax.Array, data: PyTree
+    ) -> tuple[Lane, Segment]:
+        def one(lane: Lane, hypers: PyTree, index: jax.Array) -> tuple[Lane, Segment]:
+            return train_segment(
+                problem,
+                update,
+                watch,
+                lane,
+                hypers=hypers,
+                index=index,
+                num_steps=num_steps,
+                data=data,
+                chunk=chunk,
+            )
+
+        return over_lanes(one, group=strategy.group)(lanes, hypers, index)
+
+    lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
+    return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
+
+
+def init_program(
+    problem: Problem, update: Update, watch: Watch, *, mesh: Mesh
+) -> Callable[[jax.Array], Lane]:
+    """`seeds uint32 [lane] -> lanes` before their first step, not yet compiled."""
+
+    def one(seed: jax.Array) -> Lane:
+        return fresh_lane(problem, update, watch, seed=seed)
+
+    # One lane at a time: data-independent of the width, so that a run starts from the same bits in every cohort.
+    lane = PartitionSpec(devices.LANE_AXIS)
+    return _sharded(over_lanes(one, group=1), mesh, specs=(lane,))
+
+
+def score_program(
+    problem: Problem, watch: Watch, *, strategy: Strategy, mesh: Mesh, chunk: int
+) -> Callable[..., dict[str, jax.Array]]:
+    """`(lanes, hypers, part) -> {metric: [lane]}` of the weights to keep, on one whole part; not yet compiled."""
+
+    def local(lanes: Lane, hypers: PyTree, part: PyTree) -> dict[str, jax.Array]:
+        def one(lane: Lane, hypers: PyTree) -> dict[str, jax.Array]:
+            params, state = kept_weights(lane, watch)
+            return evaluate(problem, params, state, data=part, hypers=hypers, chunk=chunk)
+
+        return over_lanes(one, group=strategy.group)(lanes, hypers)
+
+    lane = PartitionSpec(devices.LANE_AXIS)
+    return _sharded(local, mesh, specs=(lane, lane, PartitionSpec()))
+
+
+def kept_weights(lane: Lane, watch: Watch) -> tuple[PyTree, PyTree]:
+    """Parameters and state that a finished run hands over: the best ones where they were kept, else the last."""
+    if watch.keep_best:
+        return lane.best_params, lane.best_state
+    return lane.params, lane.state
+
+
+def lane_shapes(problem: Problem, update: Update, watch: Watch) -> Lane:
+    """Shapes and types of ONE lane (no run axis)."""
+    seed = jax.ShapeDtypeStruct((), jnp.uint32)
+    return jax.eval_shape(lambda s: fresh_lane(problem, update, watch, seed=s), seed)
+
+
+def stacked(tree: PyTree, width: int, sharding: Any) -> PyTree:
+    """Shapes of `width` stacked lanes with their sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype, sharding=sharding), tree
+    )
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Shapes of everything a bucket's programs take, for compiling ahead of time."""
+
+    seeds: PyTree
+    lanes: PyTree
+    hypers: PyTree
+    index: PyTree
+    num_steps: PyTree
+    data: Mapping[str, PyTree]
+
+
+def arguments(
+    problem: Problem,
+    update: Update,
+    watch: Watch,
+    *,
+    strategy: Strategy,
+    mesh: Mesh,
+    shapes: Shapes,
+    data: Mapping[str, PyTree],
+) -> Arguments:
+    """Shapes of all arguments of the programs of a bucket at one width."""
+    lane, whole = devices.by_lane(mesh), devices.everywhere(mesh)
+    width = strategy.width
+    scalar = jax.ShapeDtypeStruct((width,), jnp.float32, sharding=lane)
+    index = (width, shapes.max_steps, shapes.batch_size)
+    return Arguments(
+        seeds=jax.ShapeDtypeStruct((width,), jnp.uint32, sharding=lane),
+        lanes=stacked(lane_shapes(problem, update, watch), width, lane),
+        hypers=dict.fromkeys(shapes.hypers, scalar),
+        index=jax.ShapeDtypeStruct(index, jnp.int32, sharding=lane),
+        num_steps=jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+        data=jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), dict(data)
+        ),
+    )

@@ -1,0 +1,249 @@
+"""The best model as files: weights in safetensors, everything else as JSON, proved by reading it back.
+
+Owns the `best/` folder and the `Model` that is loaded from it. Never pickles. Must not import `lanework.api` or
+`lanework.cli`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanework.errors import StoreError
+
+if TYPE_CHECKING:
+    from lanework.data import Dataset, InputInfo, Preparation
+    from lanework.spec import Arm, ModelSpec
+
+PyTree: TypeAlias = Any
+Array: TypeAlias = NDArray[Any]
+VERSION = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with its preparation, ready to use.
+
+    Attributes:
+        name: Label of the recipe that trained it.
+        run: Number of the run.
+        task: `classification` or `regression`.
+        classes: Names of the classes; empty for regression.
+        spec: The network.
+        input: What enters it.
+        preparation: From raw rows to inputs, from outputs to target units.
+        params: Weights, nested dicts of arrays.
+        state: What is carried beside the weights (batch statistics).
+        scaling: `(scale, shift)` of byte images, None otherwise.
+        num_outputs: Outputs of the network.
+        hypers: Traced hyperparameters that the network reads.
+        module: The user's own module class when it came from Python.
+    """
+
+    name: str
+    run: int
+    task: str
+    classes: tuple[str, ...]
+    spec: ModelSpec
+    input: InputInfo
+    preparation: Preparation
+    params: PyTree
+    state: PyTree
+    scaling: tuple[Array, Array] | None
+    num_outputs: int
+    hypers: Mapping[str, float]
+    loss: str
+    module: Any = None
+
+    def outputs(self, rows: Any) -> Array:
+        """Raw outputs of the network, [n, num_outputs], for raw rows (see `Preparation.transform`)."""
+        return self.forward(self.preparation.transform(rows))
+
+    def forward(self, x: Array) -> Array:
+        """Raw outputs for inputs that are prepared already, [n, num_outputs]."""
+        from lanework import models
+
+        net = models.network(
+            self.spec,
+            input=self.input,
+            num_outputs=self.num_outputs,
+            example=x[:2],
+            module=self.module,
+        )
+        if self.scaling is not None:
+            x = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
+        values, _ = net.apply(
+            self.params, self.state, x, key=None, is_training=False, hypers=dict(self.hypers)
+        )
+        return np.asarray(values)
+
+    def predict_proba(self, rows: Any) -> Array:
+        """Class probabilities, [n, classes].
+
+        Raises:
+            StoreError: For a regression model.
+        """
+        if self.task != "classification":
+            raise StoreError(
+                "probabilities exist for classes only, this model predicts numbers. Use predict."
+            )
+        values = self.outputs(rows).astype(np.float64)
+        if values.shape[1] == 1:
+            one = 1.0 / (1.0 + np.exp(-values))
+            return np.concatenate([1.0 - one, one], axis=1)
+        exponential = np.exp(values - values.max(axis=1, keepdims=True))
+        probabilities: Array = exponential / exponential.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def predict(self, rows: Any) -> Array:
+        """Class names [n], or numbers in the target's unit [n] or [n, targets]."""
+        if self.task == "classification":
+            return np.asarray(self.classes)[self.predict_proba(rows).argmax(axis=1)]
+        values = self.preparation.unscale(self.outputs(rows))
+        return values[:, 0] if values.shape[1] == 1 else values
+
+
+def nested(flat: Mapping[str, Array]) -> PyTree:
+    """Weights by path `0/dense_0/kernel` as the pair `(params, state)` of nested dicts."""
+    trees: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for path, leaf in flat.items():
+        first, *middle, last = path.split("/")
+        node = trees[int(first)]
+        for part in middle:
+            node = node.setdefault(part, {})
+        node[last] = leaf
+    return trees
+
+
+def write(
+    folder: Path, *, arm: Arm, run: int, weights: PyTree, dataset: Dataset, module: Any = None
+) -> Model:
+    """Write a model and read it back.
+
+    Args:
+        folder: Target folder, made when missing.
+        arm: The recipe.
+        run: Number of the run.
+        weights: `(params, state)` on the host.
+        dataset: The data it was trained on.
+        module: The user's own module class, if any.
+
+    Returns:
+        The model as read back.
+
+    Raises:
+        StoreError: When what was read back gives other outputs than what was written.
+    """
+    from safetensors.numpy import save_file
+
+    from lanework.cohort import snapshot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {name: np.ascontiguousarray(leaf) for name, leaf in snapshot.flatten(weights).items()}
+    save_file(flat, str(folder / WEIGHTS))
+    text = json.dumps(_description(arm, run, dataset, module), indent=1, allow_nan=False)
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    model = read(folder, module=module)
+    again = snapshot.flatten((model.params, model.state))
+    if set(again) != set(flat) or any(
+        not np.array_equal(again[k], flat[k], equal_nan=True) for k in flat
+    ):
+        raise StoreError(
+            f"{folder}: a model must read back as it was written, it does not. Check the disk and run the study again."
+        )
+    return model
+
+
+def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str, Any]:
+    from lanework.spec import traced_values
+
+    scaling = None
+    if dataset.input_scale is not None and dataset.input_shift is not None:
+        scaling = [
+            np.asarray(dataset.input_scale).tolist(),
+            np.asarray(dataset.input_shift).tolist(),
+        ]
+    loss = arm.config.train.loss
+    return {
+        "lanework_model": VERSION,
+        "name": arm.name,
+        "run": run,
+        "task": dataset.task,
+        "classes": list(dataset.classes),
+        "model": arm.config.model.model_dump(mode="json"),
+        "module": getattr(module, "__qualname__", None),
+        "input": {
+            "shape": list(dataset.input.shape),
+            "num_numeric": dataset.input.num_numeric,
+            "cardinalities": list(dataset.input.cardinalities),
+            "grid": list(dataset.input.grid),
+        },
+        "num_outputs": dataset.num_outputs,
+        "scaling": scaling,
+        "hypers": traced_values(arm.config),
+        "loss": loss.name if loss else "",
+        "preparation": dataset.preparation.to_json(),
+    }
+
+
+def read(folder: Path, *, module: Any = None) -> Model:
+    """Load a model that `write` left.
+
+    Args:
+        folder: A `best/` folder.
+        module: The module class, needed only for a study whose network was a class given from Python.
+
+    Raises:
+        StoreError: When files are missing, cut short, or of a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from lanework.data import InputInfo, Preparation
+    from lanework.spec import ModelSpec
+
+    try:
+        text = (folder / DESCRIPTION).read_text(encoding="utf-8")
+        record = json.loads(text)
+        flat = load_file(str(folder / WEIGHTS))
+    except (OSError, SafetensorError, json.JSONDecodeError) as problem:
+        raise StoreError(
+            f"{folder}: a model needs {DESCRIPTION} and {WEIGHTS}, whole, reading them failed ({problem}). Run the study again to "
+            "write them."
+        ) from problem
+    if record.get("lanework_model") != VERSION:
+        raise StoreError(
+            f"{folder}: the model must be of format {VERSION}, got {record.get('lanework_model')}. Use the version of Lanework that "
+            "wrote it, or run the study again."
+        )
+    params, state = nested(flat)
+    entry = record["input"]
+    scaling = record["scaling"]
+    return Model(
+        name=record["name"],
+        run=record["run"],
+        task=record["task"],
+        classes=tuple(record["classes"]),
+        spec=ModelSpec.model_validate_json(json.dumps(record["model"])),
+        input=InputInfo(
+            tuple(entry["shape"]),
+            entry["num_numeric"],
+            tuple(entry["cardinalities"]),
+            tuple(entry["grid"]),
+        ),
+        preparation=Preparation.from_json(record["preparation"]),
+        params=params,
+        state=state,
+        scaling=None if scaling is None else (np.float32(scaling[0]), np.float32(scaling[1])),
+        num_outputs=record["num_outputs"],
+        hypers=record["hypers"],
+        loss=record["loss"],
+        module=module,
+    )
