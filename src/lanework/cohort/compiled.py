@@ -126,10 +126,10 @@ class Programs:
     def narrower(self, width: int, num_active: int, *, segments_left: float) -> int | None:
         """A width to shrink to, or None to stay.
 
-        Shrinking never changes a number (the same lanes are computed the same way), only time, so this may look
-        at a clock: a narrower program is worth compiling when what it saves is more than about two compilations.
+        Shrinking never changes a number (groups keep their size, there are only fewer of them), so this may look at
+        a clock: a narrower program is worth compiling when what it saves is more than about two compilations.
         """
-        quantum = self.strategy.num_devices
+        quantum = self.strategy.num_devices * self.strategy.group
         fitting = [w for w in lanes.widths(self.strategy.width, quantum) if num_active <= w < width]
         if not fitting:
             return None
