@@ -16,6 +16,8 @@ from checks import Check, checks, median, rate, show
 
 HERE = Path(__file__).resolve().parent
 
+LIBRARIES = {"jax float32": "JAX", "torch float32": "PyTorch"}
+
 HEAD = """# Benchmarks
 
 Written by `python benchmarks/page.py` from `{source}`; do not edit. Repeat it with `make bench`
@@ -100,10 +102,7 @@ def head(result: dict, source: str) -> str:
     versions = ", ".join(
         f"{name} {version}" for name, version in result["versions"].items() if version
     )
-    peak = result["cases"].get("peak", {}).get("gflops")
-    peak_text = "not measured"
-    if peak:
-        peak_text = f"{peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in bfloat16"
+    peak_text = peak_line(result["cases"].get("peak", {}))
     return HEAD.format(
         source=source,
         minutes=total_minutes(result),
@@ -114,6 +113,19 @@ def head(result: dict, source: str) -> str:
         load=f"{result['load_average_before'][0]:.2f}",
         peak=peak_text,
     ).rstrip()
+
+
+def peak_line(case: dict) -> str:
+    if "gflops" not in case:
+        return "not measured"
+    best, shares = case["gflops"], case.get("by_library", {})
+    each = [
+        f"{shares[key]:.0f} through {name}" for key, name in LIBRARIES.items() if shares.get(key)
+    ]
+    return (
+        f"{best['float32']:.0f} GFLOP/s in float32 ({', '.join(each)}), {best['bfloat16']:.0f} in bfloat16; "
+        "the larger float32 figure is what fractions refer to"
+    )
 
 
 def total_minutes(result: dict) -> float:

@@ -53,7 +53,8 @@ def main() -> None:
     sizes = {name: len(getattr(dataset, name).y) for name in ("train", "val", "test")}
     work = {key: job[key] for key in ("net", "hidden", "channels", "epochs", "batch_size")}
     work |= {"num_runs": len(runs), "rows": sizes, "input_shape": list(dataset.input.shape)}
-    work |= {"num_classes": dataset.num_outputs, "flops_per_sample": flops_per_sample(work)}
+    work["num_classes"] = dataset.num_outputs
+    work["flops_per_sample"] = flops_per_sample(work)
     (folder / "work.json").write_text(json.dumps(work))
 
 
