@@ -6,7 +6,7 @@ from lanework.catalog.types import Entry
 
 __all__ = ["ENCODINGS", "METRICS", "PREPARATIONS", "SOURCES"]
 
-SOURCES = (
+_NAMED = (
     Entry(
         "source",
         "digits",
@@ -55,6 +55,41 @@ SOURCES = (
         "Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747",
         notes="Looked for in the data folder first, then downloaded with a checksum.",
         facts={"task": "classification"},
+    ),
+)
+
+
+def _points(name: str, summary: str, *, formula: str) -> Entry:
+    source = "the usual ones to look at; drawn by Lanework with a fixed seed"
+    return Entry("source", name, summary, formula, source, facts={"task": "classification"})
+
+
+SOURCES = (
+    *_NAMED,
+    _points(
+        "xor",
+        "1 000 points in the plane, 2 classes by the sign of x1 times x2: no line parts them.",
+        formula="y = [x1 > 0] != [x2 > 0]",
+    ),
+    _points(
+        "moons",
+        "1 000 points in the plane, 2 interleaved half circles.",
+        formula="(cos t, sin t) and (1 - cos t, 1/2 - sin t), plus noise",
+    ),
+    _points(
+        "circles",
+        "1 000 points in the plane, 2 classes, one circle inside the other.",
+        formula="r (cos t, sin t) with r = 1 and 1/2, plus noise",
+    ),
+    _points(
+        "spirals",
+        "1 000 points in the plane, 3 intertwined spiral arms.",
+        formula="r (cos t, sin t) with t = 4.5 r + 2 pi y / 3, plus noise",
+    ),
+    _points(
+        "blobs",
+        "1 000 points in the plane, 4 round clouds that overlap a little.",
+        formula="N((+-1, +-1), 0.35^2)",
     ),
 )
 

@@ -55,19 +55,33 @@ def expand(spec: StudySpec) -> tuple[Arm, ...]:
 
 
 def resolve(spec: StudySpec, *, task: str) -> StudySpec:
-    """The study with what follows from the task filled in: the loss and the metric of the report.
+    """The study with what follows from the task filled in: task, loss and metric of the report.
+
+    Where data sets of different tasks are compared, task and loss stay with each arm.
 
     Args:
         spec: The study.
         task: ``classification`` or ``regression``, as found in the data.
     """
+    report = spec.report.model_copy(update={"metric": spec.report.metric or METRIC_BY_TASK[task]})
+    spec = spec.model_copy(update={"report": report})
+    tasks = (
+        {known_task(arm.config.data) for arm in check_arms(spec)[0]} if _is_data(spec) else set()
+    )
+    if tasks - {None, task}:
+        return spec
     data = spec.data.model_copy(update={"task": task})
-    metric = spec.report.metric or METRIC_BY_TASK[task]
-    report = spec.report.model_copy(update={"metric": metric})
     train = spec.train
     if train.loss is None:
         train = train.model_copy(update={"loss": Choice(name=LOSS_BY_TASK[task])})
-    return spec.model_copy(update={"data": data, "train": train, "report": report})
+    return spec.model_copy(update={"data": data, "train": train})
+
+
+def _is_data(spec: StudySpec) -> bool:
+    """Whether something of the data is compared."""
+    paths = [factor.path for factor in spec.compare.factors]
+    paths += [path for recipe in spec.compare.recipes for path in recipe.settings]
+    return any(path.partition(".")[0] == "data" for path in paths)
 
 
 def check_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
@@ -309,6 +323,8 @@ def _label(value: Any, *, digits: int) -> str:
         return f"{value:.{digits}g}"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str):
+        return value.replace("\\", "/").rpartition("/")[2] or value
     return "none" if value is None else str(value)
 
 

@@ -118,7 +118,8 @@ def _inlined(model: Any, definitions: Schema) -> Schema:
     definitions |= made.pop("$defs", {})
     for name in ("required", "title"):
         made.pop(name, None)
-    return _untitled(made)
+    cleaned: Schema = _untitled(made)
+    return cleaned
 
 
 def _untitled(value: Any) -> Any:

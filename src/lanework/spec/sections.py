@@ -6,6 +6,7 @@ file, and the checks that need more than one key.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +28,12 @@ from lanework.spec.types import (
 )
 
 __all__ = [
+    "SECTIONS",
     "build_config",
     "build_section",
     "check_metric",
     "locate",
+    "locate_net",
     "plain_config",
     "plain_section",
 ]
@@ -40,6 +43,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "model": ModelSpec,
     "train": TrainSpec,
 }
+DATA_FOLDER = "LANEWORK_DATA"
 Model = TypeVar("Model", bound=BaseModel)
 Plain = dict[str, Any]
 
@@ -136,12 +140,19 @@ def plain_section(section: BaseModel) -> Plain:
 
 
 def locate(source: Any, base: Path) -> Any:
-    """A path of the file made absolute; names and anything that is no path stay as they are."""
+    """A path of the file made absolute; names and anything that is no path stay as they are.
+
+    A relative path starts at ``base``; what is not there is looked for in the data folder that
+    the environment variable LANEWORK_DATA names.
+    """
     if not isinstance(source, str) or not source or source.startswith("<"):
         return source
     if source in CATALOG["source"]:
         return source
     path = (base / Path(source).expanduser()).resolve()
+    shared = os.environ.get(DATA_FOLDER)
+    if shared and not path.exists() and (Path(shared) / source).exists():
+        return str((Path(shared) / source).resolve())
     is_path = "/" in source or "\\" in source or "." in source
     return str(path) if is_path or path.exists() else source
 
