@@ -16,6 +16,7 @@ from checks import Check, checks, median, rate, show
 
 HERE = Path(__file__).resolve().parent
 
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 LIBRARIES = {"jax float32": "JAX", "torch float32": "PyTorch"}
 
 HEAD = """# Benchmarks
@@ -67,8 +68,11 @@ def main() -> int:
     if len(sys.argv) not in (2, 3):
         print(__doc__)
         return 2
-    source = Path(sys.argv[1])
-    target = Path(sys.argv[2]) if len(sys.argv) == 3 else HERE.parent / "docs" / "benchmarks.md"
+    return write(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else PAGE)
+
+
+def write(source: Path, target: Path = PAGE) -> int:
+    """The page from a result file; 1 when a missed bar has no reason yet."""
     result = json.loads(source.read_text())
     reasons = tomllib.loads((HERE / "reasons.toml").read_text())
     unexplained = [

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import measure
+import page
 from cases import CASES, EXTRA_CASES, PEERS, Case
 from checks import lines
 from contenders import (
@@ -48,6 +49,8 @@ def main() -> int:
         path.write_text(json.dumps(result, indent=1) + "\n")  # after each case: nothing is lost
     print("\n" + "\n".join(lines(result)))
     print(f"\nResult: {os.path.relpath(path)}")
+    if not options.tiny and set(result["cases"]) == {*CASES, *EXTRA_CASES}:
+        page.write(path)
     has_failed = any(
         "failed" in one for case in result["cases"].values() for one in _contenders(case)
     )
