@@ -359,6 +359,7 @@ def _laid_out(
             data=placed[which],
             pool=pool,
             inits=inits,
+            identity=_identity(prepared, bucket),
         )
         built.prepare(init_kinds=range(len(inits)))
         return built
@@ -372,6 +373,19 @@ def _laid_out(
     )
     session.clock["measure"] = session.clock.get("measure", 0.0) + time.perf_counter() - begun
     return replace(laid, strategy=strategy, why=why), programs
+
+
+def _identity(prepared: Prepared, bucket: plan.Bucket) -> object:
+    """Everything the functions of a bucket were built from; None for own modules, whose code may import anything."""
+    if any(spec.is_own for spec in bucket.inits):
+        return None
+    return (
+        bucket.key,
+        [spec.model_dump_json() for spec in bucket.inits],
+        sorted(plan.used_strengths(bucket)),
+        bucket.boundaries,
+        prepared.datasets[bucket.data].fingerprint,
+    )
 
 
 def _lanes_file(session: _Session, bucket: plan.Bucket) -> Path:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanework.cohort import devices, lanes, program
+from lanework.cohort import devices, executables, lanes, program
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Lane, Problem, Update, Watch
 
@@ -48,6 +48,7 @@ class Programs:
         pool: Executor,
         inits: Sequence[Callable[..., Any]] = (),
         score_parts: Sequence[str] = ("train", "val", "test"),
+        identity: object = None,
     ) -> None:
         """Set up; nothing is compiled before `prepare`.
 
@@ -61,6 +62,8 @@ class Programs:
             pool: Where compiling happens.
             inits: Initialisers `key -> (params, state)` by `Run.init`; the problem's own when empty.
             score_parts: Parts of `data` on which finished runs are scored.
+            identity: Everything the functions were built from, with a faithful `repr`; then executables are kept on disk
+                between processes. None where that cannot be known (functions from elsewhere).
         """
         self.problem, self.update, self.watch = problem, update, watch
         self.strategy, self.shapes = strategy, shapes
@@ -71,6 +74,7 @@ class Programs:
         self._inits = tuple(inits) or (problem.init,)
         self._data = data
         self._pool = pool
+        self._identity = identity
         self._built: dict[tuple[Any, ...], Future[Any]] = {}
         self._segment_seconds = 0.0
         self._seen_segments = 0
@@ -169,6 +173,25 @@ class Programs:
     def _compile(self, what: tuple[Any, ...]) -> Any:
         begun = time.perf_counter()
         strategy = self._at_width(what[-1])
+        local = self.mesh.devices.ravel().tolist()
+        lowered, name, compiled = None, "", None
+        if executables.is_on():
+            identity = self._identity
+            if identity is None:
+                # Functions from elsewhere are known by what they were traced to, so tracing cannot be saved.
+                lowered = self._lowered(what, strategy)
+                identity = lowered.as_text()
+            name = executables.key(identity, strategy, self.watch, self.shapes, what)
+            compiled = executables.load(name, local)
+        is_new = compiled is None
+        if compiled is None:
+            compiled = (lowered or self._lowered(what, strategy)).compile()
+        self.compile_seconds[" ".join(map(str, what))] = time.perf_counter() - begun
+        if name and is_new:
+            executables.save(name, compiled)
+        return compiled
+
+    def _lowered(self, what: tuple[Any, ...], strategy: Strategy) -> jax.stages.Lowered:
         shapes = program.arguments(
             self.problem,
             self.update,
@@ -179,6 +202,8 @@ class Programs:
             data=self._data,
         )
         kind = what[0]
+        function: Callable[..., Any]
+        taken: tuple[Any, ...]
         if kind == "segment":
             function = program.segment_program(
                 self.problem,
@@ -199,9 +224,7 @@ class Programs:
                 self.problem, self.watch, strategy=strategy, mesh=self.mesh, chunk=self.shapes.chunk
             )
             taken = (shapes.lanes, shapes.hypers, shapes.data[what[1]])
-        compiled = jax.jit(function).lower(*taken).compile()
-        self.compile_seconds[" ".join(map(str, what))] = time.perf_counter() - begun
-        return compiled
+        return jax.jit(function).lower(*taken)
 
     def _at_width(self, width: int) -> Strategy:
         per_device = width // self.strategy.num_devices

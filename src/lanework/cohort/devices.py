@@ -1,6 +1,6 @@
-"""Devices and caches: what JAX must be told before it starts, and what machine this is.
+"""Devices: what JAX must be told before it starts, and what machine this is.
 
-Owns the choice of host devices (one per core on a CPU), the mesh over which lanes are sharded, and the compilation cache.
+Owns the choice of host devices (one per core on a CPU) and the mesh over which lanes are sharded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lanework.folders import cache_folder
 
 LANE_AXIS = "lane"
 
@@ -26,25 +25,17 @@ def available_cores() -> int:
     return max(1, os.cpu_count() or 1)
 
 
-def prepare(*, cache: Path | None = None) -> None:
-    """Ask for one host device per core and switch the persistent compilation cache on.
+def prepare() -> None:
+    """Ask for one host device per core.
 
     Inside a process whose JAX has already started, the devices are taken as they are. Settings of the user
-    (`JAX_COMPILATION_CACHE_DIR`, `JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) win.
+    (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) win.
     """
-    if not _is_started():
-        flags = os.environ.get("XLA_FLAGS", "")
-        if (
-            "xla_force_host_platform_device_count" not in flags
-            and jax.config.jax_num_cpu_devices < 1
-        ):
-            jax.config.update("jax_num_cpu_devices", available_cores())
-    if not jax.config.jax_compilation_cache_dir:
-        folder = cache or cache_folder() / "xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if _is_started():
+        return
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in flags and jax.config.jax_num_cpu_devices < 1:
+        jax.config.update("jax_num_cpu_devices", available_cores())
 
 
 def _is_started() -> bool:

@@ -189,17 +189,23 @@ def _chunk(dataset: Dataset) -> int:
     return int(min(2048, max(64, EVALUATION_BYTES // per_sample)))
 
 
+def used_strengths(bucket: Bucket) -> frozenset[str]:
+    """Strengths (`l1`, `l2`, `weight_decay`) that some run of the bucket sets above 0; the others cost nothing."""
+    return frozenset(
+        name for name in STRENGTHS if any(run.hypers.get(name, 0.0) > 0 for run in bucket.runs)
+    )
+
+
 def functions(
     bucket: Bucket, dataset: Dataset, *, metric: str, is_monitored: bool, module: Any = None
 ) -> tuple[Problem, Update, Watch]:
     """The pure functions of a bucket."""
-    used = frozenset(s for s in STRENGTHS if any(run.hypers.get(s, 0.0) > 0 for run in bucket.runs))
     problem = assemble.problem(bucket.config, dataset, module=module)
     update = assemble.update(
         bucket.config.train,
         total_steps=bucket.total_steps,
         steps_per_epoch=bucket.steps_per_epoch,
-        used=used,
+        used=used_strengths(bucket),
     )
     return problem, update, assemble.watch(bucket.config, metric=metric, is_monitored=is_monitored)
 
