@@ -98,9 +98,8 @@ def check_options(
     known = [hyper.name for hyper in row.hypers]
     for key, value in given.items():
         if key not in known:
-            text = f"must be an option of {row.name}, got {key!r} = {got(value)}."
-            hint = names_hint(key, known) if known else f"{row.name} has no options; remove it."
-            problems.append(Problem(join(path, str(key)), f"{text} {hint}"))
+            text = f"must be an option of {row.name}, got {key!r} = {got(value)}. "
+            problems.append(Problem(join(path, str(key)), text + _option_hint(row, str(key))))
     options: dict[str, Any] = {}
     for hyper in row.hypers:
         where = join(path, hyper.name)
@@ -143,6 +142,20 @@ def simplify(kind: str, name: str, options: Mapping[str, Any]) -> Any:
     if dict(options) == CATALOG[kind][name].defaults():
         return name
     return {"name": name, **options}
+
+
+def _option_hint(row: Entry, key: str) -> str:
+    """What to do about an option that a row does not have."""
+    others = [other.name for other in CATALOG[row.kind].values() if _has_option(other, key)]
+    if others:
+        is_one = len(others) == 1
+        return f"{_and(others)} {'has' if is_one else 'have'} it; {row.name} does not."
+    known = [hyper.name for hyper in row.hypers]
+    return names_hint(key, known) if known else f"{row.name} has no options; remove it."
+
+
+def _has_option(row: Entry, key: str) -> bool:
+    return any(hyper.name == key for hyper in row.hypers)
 
 
 def _check_name(hyper: Hyper, value: Any, path: str) -> Checked:
@@ -228,9 +241,13 @@ def _unknown_name(kind: str, name: object, *, names: Iterable[str] = ()) -> str:
     return f"{text} `lanework list {kind}` shows all."
 
 
-def _or(names: Iterable[str]) -> str:
+def _or(names: Iterable[str], *, word: str = "or") -> str:
     words = list(names)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {word} {words[-1]}"
+
+
+def _and(names: Iterable[str]) -> str:
+    return _or(names, word="and")
 
 
 def _short(text: str, *, limit: int = 80) -> str:

@@ -247,12 +247,18 @@ def _hint(model: type[BaseModel], finding: Mapping[str, Any]) -> str:
         return names_hint(value, options)
     owner = _owner(model, finding["loc"][:-1])
     field = owner.model_fields.get(str(finding["loc"][-1])) if owner else None
-    default = field.get_default(call_default_factory=True, validated_data={}) if field else None
-    if default is None or isinstance(default, BaseModel | Mapping):
-        return (
-            "Leave it out to use the default." if field and not field.is_required() else "Mend it."
-        )
-    return f"Use for example {str(default).lower() if isinstance(default, bool) else default}."
+    if field is None:
+        return "Mend or remove it."
+    if field.examples:
+        return f"Use for example {_shown(field.examples[0])}, or leave it out."
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, bool | int | float | str) and default != "":
+        return f"Use for example {_shown(default)}."
+    return "Mend it, or leave it out to use the default."
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_quoted(value: object) -> bool:

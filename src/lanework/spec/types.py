@@ -125,8 +125,9 @@ class SplitSpec(_Frozen):
     def _sum_to_one(self) -> SplitSpec:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            text = f"train, val and test must add up to 1, got {total:.6g}. Give two of the three; "
-            raise _refuse_text(text + "the last one takes what is left.")
+            text = f"must have train, val and test that add up to 1, got {total:.6g}. Give two of "
+            text += "them, the last one takes what is left; compare whole splits, for example "
+            raise _refuse_text(text + "split: [{train: 0.5, val: 0.25}, {train: 0.7, val: 0.15}].")
         return self
 
 
@@ -163,7 +164,7 @@ class DataSpec(_Frozen):
         description="name of a built-in data set, or path of a file relative to the study file"
     )
     target: Annotated[str | None, BeforeValidator(_to_text)] = Field(
-        default=None, min_length=1, description="column to predict"
+        default=None, examples=["price"], min_length=1, description="column to predict"
     )
     task: Literal["auto", "classification", "regression"] = Field(
         default="auto", description="auto: decided from the target, and said in the report"
@@ -171,6 +172,7 @@ class DataSpec(_Frozen):
     split: SplitSpec = Field(default=SplitSpec(), description="how the samples are shared out")
     test_source: str | None = Field(
         default=None,
+        examples=["test.csv"],
         min_length=1,
         validation_alias="test",
         serialization_alias="test",
@@ -191,14 +193,17 @@ class DataSpec(_Frozen):
     )
     delimiter: str | None = Field(
         default=None,
+        examples=[","],
         min_length=1,
         max_length=1,
         description="between columns; not given: guessed",
     )
     header: bool | None = Field(
-        default=None, description="first line holds names; not given: guessed"
+        default=None, examples=[True], description="first line holds names; not given: guessed"
     )
-    limit_rows: int | None = Field(default=None, ge=2, description="use only that many rows")
+    limit_rows: int | None = Field(
+        default=None, ge=2, examples=[1000], description="use only that many rows"
+    )
     scale_target: bool = Field(
         default=True, description="regression: train on a target of mean 0 and variance 1"
     )
@@ -323,6 +328,7 @@ class TrainSpec(_Frozen):
     )
     clip_norm: float | None = Field(
         default=None,
+        examples=[1.0],
         gt=0,
         description="scale the gradient down to this global norm; not given: off",
     )
