@@ -25,6 +25,7 @@ __all__ = [
     "Problem",
     "SpecError",
     "StoreError",
+    "UnknownNameError",
 ]
 
 
