@@ -1,0 +1,338 @@
+"""The first screen in words, the same on the page and in a terminal.
+
+Which recipe won, by how much, is it more than seed noise, what went wrong where: one full
+sentence for each. Imports `facts` and `units` only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lanework.report import units
+from lanework.report.facts import ArmFacts, Edge, Facts, LevelFacts, RunFacts
+from lanework.stats import Place
+
+STANDINGS: Final = {
+    "best": ("best", "The best mean over the seeds."),
+    "tied": (
+        "cannot be told apart",
+        "Its difference to the best is within seed noise, after correction for the comparisons.",
+    ),
+    "worse": ("told apart", "It differs from the best by more than seed noise explains."),
+    "unsafe": (
+        "less reliable",
+        "More of its runs diverged than of the best recipe's; a diverged run counts as no "
+        "better than guessing.",
+    ),
+    "untested": ("not tested", "Too few seeds for a statement about noise."),
+    "failed": ("failed", "None of its runs has a result."),
+}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that went wrong or that needs a look.
+
+    Attributes:
+        kind: ``diverged``, ``healed``, ``chance``, ``failed``, ``incomplete``, ``edge`` or ``seeds``.
+        title: A few words with a count.
+        text: Where, and what it means.
+    """
+
+    kind: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the study found, in sentences.
+
+    Attributes:
+        title: One short sentence.
+        lead: Sentences that say how much and how sure.
+        troubles: What went wrong where, worst first; empty when nothing did.
+    """
+
+    title: str
+    lead: tuple[str, ...]
+    troubles: tuple[Trouble, ...]
+
+
+def answer(facts: Facts) -> Answer:
+    """Words the findings of a study."""
+    return Answer(_title(facts), tuple(_lead(facts)), tuple(_troubles(facts)))
+
+
+def summary_lines(facts: Facts) -> tuple[str, ...]:
+    """The findings as plain lines for a terminal: title, sentences, then the troubles."""
+    found = answer(facts)
+    return (found.title, *found.lead, *(f"{item.title}: {item.text}" for item in found.troubles))
+
+
+def recipe_text(level: LevelFacts) -> str:
+    """A level with the learning rate of its best arm, for example ``adam at 0.00316``."""
+    return level.label if level.rate is None else f"{level.label} at {units.scalar(level.rate)}"
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is usually printed."""
+    return "p < 0.001" if p < 0.001 else f"p = {units.short(p, 2)}"
+
+
+def difference_text(facts: Facts, place: Place) -> str:
+    """Signed difference to the best with its interval; empty for the best itself."""
+    if place.against_best is None or place.interval.num_values == 0:
+        return ""
+    metric, difference = facts.metric, place.against_best.difference
+    text = metric.difference_text(difference.mean, is_signed=True)
+    return f"{text} {metric.range_text(difference)}".strip()
+
+
+# ---- title and lead ------------------------------------------------------------------------
+
+
+def _title(facts: Facts) -> str:
+    if not facts.levels:
+        return "Nothing was planned."
+    best, others = facts.levels[0], facts.levels[1:]
+    if best.place.standing == "failed":
+        return f"No recipe finished: all {units.counted(len(facts.runs), 'run')} diverged."
+    if best.place.interval.num_values == 0:
+        return "No run has finished yet."
+    name = _subject(facts, best)
+    if not others:
+        return f"{name} reached {facts.metric.text(best.place.interval.mean)} {facts.metric.label}."
+    standings = {level.place.standing for level in others}
+    tied = [level for level in others if level.place.standing == "tied"]
+    if "untested" in standings:
+        return f"{name} did best, on {units.counted(_num_seeds(best), 'seed')}."
+    if not tied:
+        return f"{name} won."
+    if len(tied) == len(others) and len(tied) > 1:
+        return f"{name} leads, but none of the {len(facts.levels)} can be told apart."
+    if len(tied) > 3:
+        return f"{name} leads; {len(tied)} others cannot be told apart from it."
+    return f"{name} leads; {units.listed(t.label for t in tied)} cannot be told apart from it."
+
+
+def _subject(facts: Facts, level: LevelFacts) -> str:
+    is_factor_word = any(level.label.startswith(f"{factor.label} ") for factor in facts.factors)
+    return units.sentence(level.label).rstrip(".") if is_factor_word else level.label
+
+
+def _num_seeds(level: LevelFacts) -> int:
+    return level.place.interval.num_values
+
+
+def _lead(facts: Facts) -> list[str]:
+    if not facts.levels or facts.levels[0].place.interval.num_values == 0:
+        return []
+    best = facts.levels[0]
+    sentences = [_reached(facts, best), *_against_others(facts)]
+    test = facts.arm(best.best).test
+    if test.num_values:
+        quantity = facts.metric.label.split(" ", 1)[-1]
+        sentences.append(
+            f"On the test part, which was used once, it has {facts.metric.text(test.mean)} {quantity}."
+        )
+    return sentences
+
+
+def _reached(facts: Facts, best: LevelFacts) -> str:
+    metric, interval = facts.metric, best.place.interval
+    start = "It" if best.rate is None else f"At a learning rate of {units.scalar(best.rate)} it"
+    text = f"{start} reached {metric.text(interval.mean)} {metric.label}"
+    if interval.num_values == 1:
+        return f"{text} on one seed; with one seed nothing can be said about noise."
+    low, high = metric.text(interval.low, has_unit=False), metric.text(interval.high)
+    return f"{text}, the mean of {interval.num_values} seeds (95{units.THIN}% interval {low} to {high})."
+
+
+def _against_others(facts: Facts) -> list[str]:
+    others = facts.levels[1:]
+    tied = [level for level in others if level.place.standing == "tied"]
+    apart = [level for level in others if level.place.standing == "worse"]
+    sentences = []
+    if tied:
+        sentences.append(_tied_text(facts, tied))
+    if apart and apart[0].place.against_best is not None:
+        nearest = apart[0]
+        gap = abs(apart[0].place.against_best.difference.mean)
+        word = "more" if facts.metric.direction == "max" else "less"
+        lead = "The best is" if tied else "That is"
+        sentences.append(
+            f"{lead} {facts.metric.difference_text(gap)} {word} than {recipe_text(nearest)}, "
+            f"{_noise_text(nearest.place, len(others))}."
+        )
+    return sentences
+
+
+def _noise_text(place: Place, num_comparisons: int) -> str:
+    num_pairs = place.against_best.difference.num_values if place.against_best else 0
+    corrected = "" if num_comparisons == 1 else f", corrected for {num_comparisons} comparisons"
+    return (
+        f"which is more than seed noise explains (paired over {num_pairs} seeds{corrected}: "
+        f"{p_text(place.p_adjusted)})"
+    )
+
+
+def _tied_text(facts: Facts, tied: Sequence[LevelFacts]) -> str:
+    needed = [level.place.more_seeds for level in tied if level.place.more_seeds is not None]
+    gaps = [
+        abs(level.place.against_best.difference.mean) for level in tied if level.place.against_best
+    ]
+    names = units.listed(recipe_text(level) for level in tied[:4])
+    if len(tied) > 4:
+        names = f"{units.count(len(tied))} recipes"
+    size = facts.metric.difference_text(max(gaps))
+    verb, amount = ("is", size) if len(tied) == 1 else ("are", f"at most {size}")
+    text = f"{names} {verb} behind by {amount}, which is within seed noise"
+    return f"{text}; {_seeds_text(needed, len(tied))}."
+
+
+def _seeds_text(needed: Sequence[int], num_tied: int) -> str:
+    if not needed:
+        return "no reasonable number of further seeds would tell them apart"
+    if num_tied == 1:
+        return f"about {units.counted(needed[0], 'more seed')} would tell them apart"
+    low = min(needed)
+    if len(needed) == num_tied and max(needed) > low:
+        return f"about {low} to {units.counted(max(needed), 'more seed')} would tell them apart"
+    return f"about {units.counted(low, 'more seed')} would tell the first of them apart"
+
+
+# ---- troubles ------------------------------------------------------------------------------
+
+
+def _troubles(facts: Facts) -> list[Trouble]:
+    total = len(facts.runs)
+    kinds: tuple[tuple[str, str, Callable[[RunFacts], bool], str], ...] = (
+        ("diverged", "diverged", lambda run: run.status == "diverged", ""),
+        ("failed", "failed", lambda run: run.status == "failed", ""),
+        ("chance", "stuck at chance", lambda run: run.verdict == "chance", "They learned nothing"),
+        (
+            "healed",
+            "healed",
+            lambda run: run.num_healed > 0 and not run.is_bad,
+            "They went back to a snapshot with a lower rate and finished",
+        ),
+    )
+    found = []
+    for kind, words, is_hit, meaning in kinds:
+        hit = [run for run in facts.runs if is_hit(run)]
+        if hit:
+            where = _where(facts, hit)
+            text = (
+                f"{meaning}: {where}."
+                if meaning
+                else f"{where[0].upper()}{where[1:]}."
+                if where.startswith(("every ", "in ", "at "))
+                else f"{where}."
+            )
+            found.append(
+                Trouble(kind, f"{len(hit)} of {units.counted(total, 'run')} {words}", text)
+            )
+    if facts.num_open:
+        found.append(
+            Trouble(
+                "incomplete",
+                f"{facts.num_open} of {units.counted(total, 'run')} not finished",
+                "The numbers will still change. Continue with lanework run STUDY --resume.",
+            )
+        )
+    if len(facts.seeds) == 1 and total > 1:
+        found.append(
+            Trouble(
+                "seeds",
+                "One seed only",
+                "Differences between recipes may be luck. With seeds: 5 the report can tell.",
+            )
+        )
+    return [*found, *_edge_troubles(facts)]
+
+
+def _edge_troubles(facts: Facts) -> list[Trouble]:
+    grouped: dict[tuple[str, str], list[Edge]] = defaultdict(list)
+    for edge in facts.edges:
+        grouped[edge.factor, edge.side].append(edge)
+    return [_edge_text(facts, edges) for edges in grouped.values()]
+
+
+def _edge_text(facts: Facts, edges: Sequence[Edge]) -> Trouble:
+    edge = edges[0]
+    word = next(factor.label for factor in facts.factors if factor.key == edge.factor)
+    labels = {level.level: level.label for level in facts.levels}
+    is_own = len(facts.levels) == len(facts.arms) or len(facts.levels) == 1
+    names = [labels[one.level] for one in edges]
+    whose = (
+        ""
+        if is_own
+        else f" of {units.listed(names)}"
+        if len(names) < 5
+        else f" of {len(names)} recipes"
+    )
+    other = "larger" if edge.side == "largest" else "smaller"
+    return Trouble(
+        "edge",
+        f"Best {word} at the edge",
+        f"The best {word}{whose}, {units.scalar(edge.value)}, is the {edge.side} that was tried; "
+        f"a {other} one may do better still. Widen the range.",
+    )
+
+
+def _where(facts: Facts, hit: Sequence[RunFacts]) -> str:
+    """Names the recipes of some runs: whole levels, or levels with their learning rates."""
+    if len(hit) == len(facts.runs):
+        return "every recipe" if len(facts.arms) > 1 else "every seed"
+    arms = {arm.arm: arm for arm in facts.arms}
+    counts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for run in hit:
+        counts[arms[run.arm].level][run.arm] += 1
+    parts = []
+    for level in facts.levels:
+        if level.level in counts:
+            own = [arms[arm] for arm in level.arms]
+            parts.append(_where_in_level(facts, level, own, counts[level.level]))
+    if len(parts) > 6:
+        return _where_at_large(facts, hit, len(parts))
+    return "; ".join(parts)
+
+
+def _where_at_large(facts: Facts, hit: Sequence[RunFacts], num_levels: int) -> str:
+    rate = facts.factor("rate")
+    arms = {arm.arm: arm.factors for arm in facts.arms}
+    touched = [arms[run.arm].get(rate.key) for run in hit] if rate else []
+    known = sorted(value for value in touched if value is not None)
+    place = f"in {num_levels} of {len(facts.levels)} recipes"
+    if known and known[0] != known[-1]:
+        place += f", at learning rates from {units.scalar(known[0])} to {units.scalar(known[-1])}"
+    elif known:
+        place += f", at learning rate {units.scalar(known[0])}"
+    return place
+
+
+def _where_in_level(
+    facts: Facts, level: LevelFacts, own: Sequence[ArmFacts], counts: dict[int, int]
+) -> str:
+    rate = facts.factor("rate")
+    name = level.label if len(facts.levels) > 1 else ""
+    is_grouped = len(facts.levels) < len(facts.arms)
+    if rate is None or not is_grouped or any(rate.key not in arm.factors for arm in own):
+        return f"{name or 'the recipe'} ({sum(counts.values())})"
+    ordered = sorted({arm.factors[rate.key] for arm in own})
+    touched = sorted({arm.factors[rate.key] for arm in own if arm.arm in counts})
+    if len(touched) == len(ordered):
+        where = "at every learning rate"
+    elif len(touched) > 1 and touched == ordered[-len(touched) :]:
+        where = f"from learning rate {units.scalar(touched[0])} up"
+    elif len(touched) > 1 and touched == ordered[: len(touched)]:
+        where = f"up to learning rate {units.scalar(touched[-1])}"
+    else:
+        shown = [units.scalar(value) for value in touched]
+        shown = [*shown[:3], "others"] if len(shown) > 4 else shown
+        where = f"at learning rate {units.listed(shown)}"
+    return f"{name} {where} ({sum(counts.values())})".strip()
