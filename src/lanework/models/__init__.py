@@ -1,10 +1,12 @@
 """Models: from a model spec to pure functions `init` and `apply`.
 
 Owns networks, layers, initialisers, activations and the adapter for the user's own `nnx.Module`. Must not import
-`lanework.recipes`, `lanework.data`, `lanework.health` or anything above them. Flax is loaded only when a network is
-an `nnx.Module`: its import costs a third of a second and the built-in networks do not need it.
+`lanework.recipes`, `lanework.data`, `lanework.health` or anything above them. Flax is loaded only when a network is an
+own `nnx.Module`: its import costs a third of a second and the built-in networks do not need it.
 """
 
-from lanework.models.network import NETS, Input, ModelSpec, Network, network
+from lanework.models.base import Input, ModelSpec, Network
+from lanework.models.conv import conv_general_dilated
+from lanework.models.network import NETS, network
 
-__all__ = ["NETS", "Input", "ModelSpec", "Network", "network"]
+__all__ = ["NETS", "Input", "ModelSpec", "Network", "conv_general_dilated", "network"]

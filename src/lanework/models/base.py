@@ -1,15 +1,20 @@
-"""What a network is, what it is built from, and nothing else.
+"""What a network is, what it is built from, and how layers are joined to one.
 
-Must not import anything of Lanework but `errors`; imports no Flax.
+Must not import anything of Lanework but `catalog` and `errors`; imports no Flax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import jax
 
+from lanework.catalog import CATALOG
+from lanework.errors import Problem, SpecError
+
+Array: TypeAlias = jax.Array
 Params: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
 Hypers: TypeAlias = Mapping[str, Any]
@@ -24,11 +29,15 @@ class Input(Protocol):
 
     @property
     def num_numeric(self) -> int:
-        """Number of leading numeric columns of a table."""
+        """Number of leading numeric entries of a flat input."""
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of codes of each trailing category column; empty when there is none."""
+        """Number of codes of each category after those; empty when there is none."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape under which a flat input is an image (height, width, channels); empty when there is none."""
 
 
 class ModelSpec(Protocol):
@@ -44,14 +53,111 @@ class ModelSpec(Protocol):
 
 
 class Network(NamedTuple):
-    """A network of one run as pure functions; `vmap` makes lanes.
+    """A network of one run as pure functions; `jax.vmap` makes lanes of it.
 
     Attributes:
-        init: `key -> (params, state)`: nested dicts of arrays; the state is `{}` when the network has none.
-        apply: `(params, state, x, *, key, is_training, hypers) -> (outputs [batch, num_outputs], state)`.
+        init: `key -> (params, state)`: dicts of dicts of arrays. First-level names are layers. The state holds batch
+            statistics and is `{}` when the network has none.
+        apply: `(params, state, x, *, key, is_training, hypers) -> (outputs, state)` with x [batch, *shape] and outputs
+            [batch, num_outputs], both float32. `key` is that of the step (None is allowed when nothing is random).
+            `hypers["dropout"]` is the share dropped in training; without it there is no dropout at all.
         layer_names: First-level names of the parameters, in forward order.
     """
 
-    init: Callable[[jax.Array], tuple[Params, State]]
-    apply: Callable[..., tuple[jax.Array, State]]
+    init: Callable[[Array], tuple[Params, State]]
+    apply: Callable[..., tuple[Array, State]]
     layer_names: tuple[str, ...]
+
+
+class Call(NamedTuple):
+    """What a layer knows of the call besides its input."""
+
+    key: Array | None
+    is_training: bool
+    hypers: Hypers
+
+
+class Layer(NamedTuple):
+    """One layer.
+
+    Attributes:
+        name: Name among the parameters, unique in a network.
+        init: `key -> (params, state)` of this layer; None when it has neither.
+        apply: `(params, state, x, call) -> (x, state)`.
+    """
+
+    name: str
+    init: Callable[[Array], tuple[Params, State]] | None
+    apply: Callable[[Params, State, Array, Call], tuple[Array, State]]
+
+
+def plain(name: str, function: Callable[[Array], Array]) -> Layer:
+    """A layer without parameters, state or randomness."""
+    return Layer(name, None, lambda params, state, x, call: (function(x), state))
+
+
+def layer_key(key: Array, name: str) -> Array:
+    """Key of a layer: depends on its name only, so that layers added elsewhere do not change it."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def chain(layers: Sequence[Layer]) -> Network:
+    """Join layers, each feeding the next, to a network."""
+    learned = tuple(layer for layer in layers if layer.init is not None)
+
+    def init(key: Array) -> tuple[Params, State]:
+        params, state = {}, {}
+        for layer in learned:
+            if layer.init is not None:
+                own, carried = layer.init(layer_key(key, layer.name))
+                params[layer.name] = own
+                if carried:
+                    state[layer.name] = carried
+        return params, state
+
+    def apply(
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Array | None = None,
+        is_training: bool,
+        hypers: Hypers,
+    ) -> tuple[Array, State]:
+        call = Call(key, is_training, hypers)
+        after = dict(state)
+        for layer in layers:
+            x, carried = layer.apply(params.get(layer.name, {}), state.get(layer.name, {}), x, call)
+            if carried:
+                after[layer.name] = carried
+        return x, after
+
+    return Network(init, apply, tuple(layer.name for layer in learned))
+
+
+def option(spec: ModelSpec, name: str) -> Any:
+    """An option of a catalogue network: as given, else the default of the catalogue."""
+    if name in spec.options:
+        return spec.options[name]
+    return CATALOG["net"][spec.net].hyper(name).default
+
+
+def pick(kind: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Name and options of a choice within a network, with the catalogue's defaults filled in.
+
+    Args:
+        kind: Kind of the catalogue (`activation`, `init`, `norm`).
+        value: A name, or a mapping with `name` and options.
+
+    Returns:
+        The name and every option.
+    """
+    given = dict(value) if isinstance(value, Mapping) else {"name": value}
+    name = str(given.pop("name"))
+    defaults = CATALOG[kind][name].defaults() if name in CATALOG[kind] else {}
+    return name, {**defaults, **given}
+
+
+def refuse(path: str, message: str) -> NoReturn:
+    """Raise a `SpecError` with one problem."""
+    raise SpecError((Problem(path, message),))

@@ -1,0 +1,83 @@
+"""A small convolutional network.
+
+Must not import `lanework.recipes`, `lanework.data` or anything above; imports no Flax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lanework.models import layers, parts
+from lanework.models.base import (
+    Array,
+    Input,
+    Layer,
+    ModelSpec,
+    Network,
+    chain,
+    option,
+    plain,
+    refuse,
+)
+from lanework.models.mlp import finish_block, has_bias, head
+
+
+def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
+    """Blocks of convolution, normalisation, activation and 2 x 2 max pooling, then dense layers.
+
+    A block whose image is a single row or column already is not pooled. Dropout acts on the dense hidden layers; where
+    there are none, on the features that enter the output layer.
+
+    Args:
+        spec: Options of the catalogue row `cnn`.
+        input: Shape of a sample: (height, width, channels), or flat with a `grid`.
+        num_outputs: Outputs that the data needs, unless the spec says another number.
+
+    Returns:
+        The pure functions.
+
+    Raises:
+        SpecError: The input is no image.
+
+    Source:
+        LeCun et al. 1998, Gradient-based learning applied to document recognition.
+    """
+    shape = tuple(input.shape)
+    built: list[Layer] = []
+    if len(shape) == 1 and len(input.grid) == 3:
+        shape = tuple(input.grid)
+        built.append(plain("grid", _reshape_to(shape)))
+    if len(shape) != 3:
+        refuse(
+            "model.net",
+            f"cnn must get images of shape (height, width, channels), got inputs of shape {shape}. "
+            "Use net: mlp for tables.",
+        )
+    height, width, channels = shape
+    init, activation = option(spec, "init"), option(spec, "activation")
+    for index, features in enumerate(int(count) for count in option(spec, "channels")):
+        weights = layers.convolution(
+            f"conv_{index}",
+            (channels, features),
+            kernel=int(option(spec, "kernel")),
+            init=parts.initializer(init, activation=activation),
+            has_bias=has_bias(spec),
+        )
+        is_pooled = min(height, width) >= 2
+        built += [
+            weights,
+            *finish_block(spec, f"conv_{index}", size=features, is_pooled=is_pooled),
+        ]
+        if is_pooled:
+            height, width = height // 2, width // 2
+        channels = features
+    widths = option(spec, "dense")
+    built.append(plain("flatten", layers.flatten))
+    if not widths:
+        built.append(layers.dropout("flatten_dropout"))
+    size = height * width * channels
+    return chain(built + head(spec, size, widths=widths, num_outputs=num_outputs))
+
+
+def _reshape_to(shape: tuple[int, ...]) -> Callable[[Array], Array]:
+    return lambda x: x.reshape(x.shape[0], *shape)

@@ -1,0 +1,378 @@
+"""The user's own `nnx.Module` as a network of pure functions.
+
+Owns loading a class from a file, filling in its constructor's arguments, and carrying its state. The only module here
+that imports Flax. Must not import `lanework.recipes`, `lanework.data` or anything above.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from lanework.catalog import nearest
+from lanework.models.base import Array, Hypers, Input, Network, Params, State, refuse
+from lanework.models.conv import conv_general_dilated
+
+KeyPath: TypeAlias = tuple[Any, ...]  # names of attributes, places in lists
+Build: TypeAlias = Callable[[Array], nnx.Module]
+
+# What code of a user may raise; anything else (interrupts, memory) is not his mistake.
+USER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def load_class(net: str) -> type[nnx.Module]:
+    """Load `file.py:Class`.
+
+    The folder of the file can be imported from while the file is being run, so that it may have helpers beside it.
+
+    Args:
+        net: Path of a Python file and name of a class in it, joined by a colon.
+
+    Returns:
+        The class.
+
+    Raises:
+        SpecError: There is no such file, it does not run, or it holds no such `nnx.Module`.
+    """
+    file, _, name = net.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        refuse(
+            "model.net",
+            f"must name a file that exists, got {file}. Write file.py:Class; the path is relative to the study file.",
+        )
+    loaded = _run_file(path.resolve(), path.stat().st_mtime_ns)
+    modules = [key for key, value in vars(loaded).items() if _is_module_class(value)]
+    if name not in vars(loaded):
+        close = nearest(name, modules) or tuple(modules)
+        hint = (
+            f"Use {' or '.join(close)}." if close else "Define it there as class ...(nnx.Module)."
+        )
+        refuse("model.net", f"must name a class in {path.name}, got {name!r}. {hint}")
+    cls = vars(loaded)[name]
+    if not _is_module_class(cls):
+        refuse(
+            "model.net",
+            f"must name a class derived from flax.nnx.Module, got {name!r} ({type(cls).__name__}) in {path.name}. "
+            f"Write class {name}(nnx.Module).",
+        )
+    found: type[nnx.Module] = cls
+    return found
+
+
+def _is_module_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, nnx.Module) and value is not nnx.Module
+
+
+@lru_cache(maxsize=32)
+def _run_file(path: Path, modified_ns: int) -> ModuleType:
+    """Run a file once per version of it."""
+    label = f"lanework_own_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    spec = importlib.util.spec_from_file_location(label, path)
+    if spec is None or spec.loader is None:
+        refuse("model.net", f"must be a Python file (.py), got {path.name}. Rename it.")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[label] = loaded  # dataclasses and pickles of the file look themselves up here
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(loaded)
+    except USER_ERRORS as error:
+        del sys.modules[label]
+        refuse(
+            "model.net",
+            f"must be a file that runs, got {_said(error)} at {_place(error, path)}. Mend the file.",
+        )
+    finally:
+        sys.path.remove(str(path.parent))
+    return loaded
+
+
+def _said(error: BaseException) -> str:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """Last line of the user's file that the error came through."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"{path.name} line {error.lineno}"
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{path.name} line {line}" if line else path.name
+
+
+def own_network(
+    cls: Any,
+    *,
+    arguments: Mapping[str, Any],
+    input: Input,
+    num_outputs: int,
+    example: np.ndarray | None = None,
+) -> Network:
+    """Pure functions of an `nnx.Module` class.
+
+    The constructor gets the arguments of the study, `rngs`, and by name, where it asks for them and the study does not
+    give them: `in_features` (entries of a sample), `in_channels` (its last axis), `input_shape`, and `out_features`,
+    `num_outputs` or `num_classes`. Every `nnx.Conv` is served by the fast convolution. Modules are split and merged
+    while tracing only.
+
+    Args:
+        cls: The class.
+        arguments: Constructor arguments from the study.
+        input: Shape of a sample.
+        num_outputs: Outputs that the data needs.
+        example: A few samples, for their type.
+
+    Returns:
+        The pure functions. The parameters are grouped by submodule: `blocks/0` holds what `self.blocks[0]` owns, and
+        `own` what the module itself does. Random streams (dropout) are drawn anew from the key of each step.
+
+    Raises:
+        SpecError: The constructor refuses its arguments, the call fails, or the outputs have another shape than
+            [batch, num_outputs].
+    """
+    if not _is_module_class(cls):
+        refuse(
+            "model",
+            f"must be a class derived from flax.nnx.Module, got {cls!r}. Give the class itself, not an object of it.",
+        )
+    build = _builder(cls, _arguments(cls, arguments, input=input, num_outputs=num_outputs))
+    shape = _shape(cls, build)
+    net = Network(shape.init(build), shape.apply, shape.layer_names())
+    _try_call(cls, net, input=input, num_outputs=num_outputs, example=example)
+    return net
+
+
+def _arguments(
+    cls: type, given: Mapping[str, Any], *, input: Input, num_outputs: int
+) -> dict[str, Any]:
+    """Arguments of the constructor, those of the data filled in; a SpecError when they do not fit."""
+    signature = _signature(cls)
+    offered = {
+        "in_features": math.prod(input.shape),
+        "in_channels": input.shape[-1],
+        "input_shape": tuple(input.shape),
+        "out_features": num_outputs,
+        "num_outputs": num_outputs,
+        "num_classes": num_outputs,
+    }
+    filled = {name: value for name, value in offered.items() if name in signature.parameters}
+    accepted = [name for name in signature.parameters if name != "rngs"]
+    try:
+        signature.bind(**(filled | dict(given) | _rngs(cls, None)))
+    except TypeError as error:
+        unknown = [name for name in given if name not in accepted]
+        close = nearest(unknown[0], accepted) if unknown else ()
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        names = ", ".join(accepted) or "nothing"
+        refuse(
+            "model",
+            f"must fit the constructor of {cls.__name__}, which takes {names}; got "
+            f"{str(error).removeprefix('got ')}.{hint} Set its arguments beside net.",
+        )
+    return filled | dict(given)
+
+
+def _signature(cls: type) -> inspect.Signature:
+    """Arguments of the constructor without `self` (the class itself shows only those of Flax's metaclass)."""
+    constructor: Any = inspect.getattr_static(cls, "__init__")
+    signature = inspect.signature(constructor)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def _rngs(cls: type, rngs: Any) -> dict[str, Any]:
+    parameters = _signature(cls).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {"rngs": rngs} if "rngs" in parameters or takes_all else {}
+
+
+def _builder(cls: Any, arguments: Mapping[str, Any]) -> Build:
+    def build(key: Array) -> nnx.Module:
+        module: nnx.Module = cls(**arguments, **_rngs(cls, nnx.Rngs(key)))
+        for _, node in nnx.iter_graph(module):
+            if isinstance(node, nnx.Conv) and node.conv_general_dilated is lax.conv_general_dilated:
+                node.conv_general_dilated = conv_general_dilated
+        return module
+
+    return build
+
+
+def _shape(cls: type, build: Build) -> _Shape:
+    """Build the module with shapes instead of numbers and take it apart."""
+    order: list[KeyPath] = []
+
+    def traced() -> nnx.Module:
+        module = build(jax.random.key(0))
+        order.extend(_order_of_construction(module))
+        return module
+
+    try:
+        graph, *states = nnx.split(nnx.eval_shape(traced), nnx.Param, nnx.RngState, ...)
+    except USER_ERRORS as error:
+        refuse(
+            "model",
+            f"must be arguments with which {cls.__name__} can be made, got {_said(error)}{_line_of(cls, error)}. "
+            "Mend the arguments or the class.",
+        )
+    params, random, rest = (dict(nnx.to_flat_state(state)) for state in states)
+    return _Shape(graph, {path: params[path] for path in order}, random, rest)
+
+
+def _line_of(cls: type, error: BaseException) -> str:
+    source = sys.modules[cls.__module__].__file__ if cls.__module__ in sys.modules else None
+    return f" at {_place(error, Path(source))}" if source else ""
+
+
+class _Shape(NamedTuple):
+    """The static side of a module: its graph and where each array lives."""
+
+    graph: Any
+    params: Mapping[KeyPath, Any]
+    random: Mapping[KeyPath, Any]
+    rest: Mapping[KeyPath, Any]
+
+    def layer_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_address(path)[0] for path in self.params))
+
+    def init(self, build: Build) -> Callable[[Array], tuple[Params, State]]:
+        def init(key: Array) -> tuple[Params, State]:
+            _, *states = nnx.split(build(key), nnx.Param, nnx.RngState, ...)
+            params, _, rest = (dict(nnx.to_flat_state(part)) for part in states)
+            return _nest(params), _nest(rest)
+
+        return init
+
+    def apply(
+        self,
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        key: Array | None = None,
+        is_training: bool,
+        hypers: Hypers,
+    ) -> tuple[Array, State]:
+        del hypers  # an own module has no traced hyperparameters
+        random = {path: _fresh(path, stream, key) for path, stream in self.random.items()}
+        values = {path: (variable, _find(params, path)) for path, variable in self.params.items()}
+        values |= {path: (variable, _find(state, path)) for path, variable in self.rest.items()}
+        filled = {path: variable.replace(value) for path, (variable, value) in values.items()}
+        flat = [(path, variable) for path, variable in (filled | random).items()]
+        # copy: batch statistics change under grad, and must not be shared with the traced inputs.
+        module: Any = nnx.merge(self.graph, nnx.from_flat_state(flat), copy=True)
+        if is_training:
+            module.train()
+        else:
+            module.eval()
+        outputs = module(x)
+        after = dict(nnx.to_flat_state(nnx.state(module)))
+        return outputs, _nest({path: after[path] for path in self.rest})
+
+
+def _address(path: KeyPath) -> tuple[str, str]:
+    """Names in the two-level dicts: the submodule, and the array in it."""
+    owner = "/".join(str(part) for part in path[:-1])
+    return owner or "own", str(path[-1])
+
+
+def _nest(flat: Mapping[KeyPath, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for path, variable in flat.items():
+        owner, name = _address(path)
+        nested.setdefault(owner, {})[name] = variable.get_value()
+    return nested
+
+
+def _find(nested: Mapping[str, Any], path: KeyPath) -> Any:
+    owner, name = _address(path)
+    return nested[owner][name]
+
+
+def _fresh(path: KeyPath, stream: Any, key: Array | None) -> Any:
+    """A random stream as it starts in this step: its key comes from the step's key and its own path."""
+    if isinstance(stream, nnx.RngKey):
+        root = jax.random.key(0) if key is None else key
+        return stream.replace(jax.random.fold_in(root, zlib.crc32(str(path).encode())))
+    return stream.replace(jnp.zeros(stream.get_value().shape, stream.get_value().dtype))
+
+
+def _order_of_construction(module: Any) -> list[KeyPath]:
+    """Paths of the parameters in the order in which attributes were set, most often the forward order."""
+
+    def rank(path: KeyPath) -> tuple[int, ...]:
+        node, ranks = module, []
+        for part in path:
+            names = list(vars(node)) if isinstance(node, nnx.Module) else []
+            if isinstance(part, int):
+                ranks.append(part)
+                node = node[part]
+            elif part in names:
+                ranks.append(names.index(part))
+                node = getattr(node, part)
+            else:
+                break  # a kind of container whose order is not known
+        return tuple(ranks)
+
+    return sorted((path for path, _ in nnx.to_flat_state(nnx.state(module, nnx.Param))), key=rank)
+
+
+def _try_call(
+    cls: type, net: Network, *, input: Input, num_outputs: int, example: np.ndarray | None
+) -> None:
+    """Call the module on shapes; a SpecError when that fails or gives outputs of another shape."""
+    x = jnp.zeros((2, *input.shape), jnp.float32)
+    try:
+        params, state = jax.eval_shape(net.init, jax.random.key(0))
+        outputs, _ = jax.eval_shape(
+            lambda p, s, v: net.apply(p, s, v, key=jax.random.key(0), is_training=True, hypers={}),
+            params,
+            state,
+            x,
+        )
+    except USER_ERRORS as error:
+        refuse(
+            "model",
+            f"must be a module that takes inputs of shape [batch, {', '.join(map(str, input.shape))}], got "
+            f"{_said(error)}{_line_of(cls, error)} when calling {cls.__name__}. Mend its __call__.",
+        )
+    shape = getattr(outputs, "shape", None)
+    if shape != (2, num_outputs):
+        told = (
+            f"shape [batch, {', '.join(map(str, shape[1:]))}]" if shape else type(outputs).__name__
+        )
+        if shape and shape[:1] != (2,):
+            told = f"shape {tuple(shape)} for 2 samples"
+        refuse(
+            "model",
+            f"must give outputs of shape [batch, {num_outputs}], got {told} from {cls.__name__}. "
+            f"End it with a layer of {num_outputs} outputs (the constructor may ask for num_outputs).",
+        )
