@@ -72,7 +72,8 @@ VARIANTS = {
 LANEWORK = {
     "lanework_warm": "Lanework, warm compilation cache",
     "lanework_cold": "Lanework, empty compilation cache",
-    "lanework_unwatched": "Lanework, monitoring off, warm cache",
+    "lanework_watched": "Lanework from Python, segments timed",
+    "lanework_unwatched": "Lanework from Python, segments timed, nothing watched",
 }
 
 
@@ -97,13 +98,14 @@ class Case:
 
 
 BOTH = ("lanework_warm", "lanework_cold")
+SEGMENTS = ("lanework_watched", "lanework_unwatched")
 EAGER = ("torch_index", "torch_index_1")
 COMPILED = ("torch_compile", "torch_compile_1")
 CASES: dict[str, Case] = {
     "r1": Case(
         "25 runs on digits: MLP 64-64-64-10, batch 64, 30 epochs, Adam, 5 rates x 5 seeds",
         "r1.yaml",
-        (*BOTH, "lanework_unwatched"),
+        (*BOTH, *SEGMENTS),
         tuple(PEERS),
     ),
     "r2": Case(
@@ -115,14 +117,14 @@ CASES: dict[str, Case] = {
     "r3": Case(
         "MLP 784-256-128-10 on Fashion-MNIST, batch 128, 16 lanes",
         "r3.yaml",
-        ("lanework_warm", "lanework_unwatched"),
+        SEGMENTS,
         (*EAGER, *COMPILED, "torch_vmap"),
         peer_runs=2,
     ),
     "r4": Case(
         "CNN 32-64-128 on Fashion-MNIST, batch 64, 4 lanes",
         "r4.yaml",
-        ("lanework_warm", "lanework_unwatched"),
+        SEGMENTS,
         (*EAGER, *COMPILED),
         peer_runs=1,
     ),
@@ -168,8 +170,8 @@ class Bar:
 def _ratio(id: str, measure: str, ours: str, theirs: str, bar: float, aim: float | None) -> Bar:
     case = id.split(".")[0]
     kind = {"wall": "whole process", "training": "training alone", "rate": "rate per lane-sample"}
-    state = {"lanework_warm": "warm", "lanework_cold": "cold"}[ours]
-    text = f"{case.upper()} {kind[measure]}, {state}, against {PEERS[theirs].label}"
+    state = {"lanework_warm": ", warm", "lanework_cold": ", cold"}.get(ours, "")
+    text = f"{case.upper()} {kind[measure]}{state}, against {PEERS[theirs].label}"
     return Bar(id, case, text, measure, ours, theirs, bar, aim)
 
 
@@ -180,20 +182,20 @@ BARS: tuple[Bar, ...] = (
     _ratio("r1.cold.loader", "wall", "lanework_cold", "torch_loader", 2.5, None),
     _ratio("r1.cold.lightning", "wall", "lanework_cold", "lightning_trainer", 6, None),
     _ratio("r1.cold.keras", "wall", "lanework_cold", "keras_jax", 6, None),
-    _ratio("r1.training", "training", "lanework_warm", "torch_loader", 25, None),
+    _ratio("r1.training", "training", "lanework_watched", "torch_loader", 25, None),
     Bar(
         "r1.peak", "r1", "R1 training as a fraction of the matrix peak", "peak_fraction",
-        aim=0.5, unit="fraction",
+        "lanework_watched", aim=0.5, unit="fraction",
     ),
     _ratio("r2.warm.loader", "wall", "lanework_warm", "torch_loader", 10, None),
     _ratio("r2.cold.loader", "wall", "lanework_cold", "torch_loader", 6, None),
-    _ratio("r3.eager", "rate", "lanework_warm", "torch_index", 2.2, None),
-    _ratio("r3.compile", "rate", "lanework_warm", "torch_compile", 1.4, None),
+    _ratio("r3.eager", "rate", "lanework_watched", "torch_index", 2.2, None),
+    _ratio("r3.compile", "rate", "lanework_watched", "torch_compile", 1.4, None),
     Bar(
         "r3.peak", "r3", "R3 training as a fraction of the matrix peak", "peak_fraction",
-        aim=0.8, unit="fraction",
+        "lanework_watched", aim=0.8, unit="fraction",
     ),
-    _ratio("r4.eager", "rate", "lanework_warm", "torch_index", 1.2, None),
+    _ratio("r4.eager", "rate", "lanework_watched", "torch_index", 1.2, None),
     Bar(
         "memory", "memory", "Peak resident memory of 2 000 runs", "peak_rss_bytes",
         bar=2.5 * GIB, is_ceiling=True, unit="bytes",
@@ -208,14 +210,14 @@ BARS: tuple[Bar, ...] = (
     ),
     Bar(
         "r1.watching", "r1", "Records and default monitoring in R1, share of training time",
-        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+        "watching_fraction", "lanework_watched", bar=0.05, is_ceiling=True, unit="fraction",
     ),
     Bar(
         "r3.watching", "r3", "Records and default monitoring in R3, share of training time",
-        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+        "watching_fraction", "lanework_watched", bar=0.05, is_ceiling=True, unit="fraction",
     ),
     Bar(
         "r4.watching", "r4", "Records and default monitoring in R4, share of training time",
-        "watching_fraction", bar=0.05, is_ceiling=True, unit="fraction",
+        "watching_fraction", "lanework_watched", bar=0.05, is_ceiling=True, unit="fraction",
     ),
 )  # fmt: skip

@@ -58,11 +58,11 @@ def median(contender: dict, quantity: str) -> float | None:
 
 
 def rate(contender: dict) -> float | None:
-    """Median of training samples per second of training, all lanes together."""
+    """Median of samples trained on per second of training and validation, all lanes together."""
     values = [
-        row["num_samples"] / row["train_s"]
+        row["training_samples"] / row["training_s"]
         for row in contender.get("repetitions", ())
-        if row.get("train_s") and row.get("num_samples")
+        if row.get("training_s") and row.get("training_samples")
     ]
     return statistics.median(values) if values else None
 
@@ -80,10 +80,10 @@ def cost(contender: dict, measure: str) -> float | None:
     return seconds_per_sample(contender)
 
 
-def peak_fraction(result: dict, case: dict) -> float | None:
-    """Share of the measured matrix peak that training reaches."""
+def peak_fraction(result: dict, case: dict, bar: Bar) -> float | None:
+    """Share of the measured matrix peak that training and validation reach."""
     peak = result["cases"].get("peak", {}).get("gflops", {}).get("float32")
-    reached = rate(case["contenders"].get("lanework_warm", {}))
+    reached = rate(case["contenders"].get(bar.ours, {}))
     if not peak or not reached:
         return None
     return reached * case["work"]["flops_per_sample"] / (peak * 1e9)
@@ -91,10 +91,9 @@ def peak_fraction(result: dict, case: dict) -> float | None:
 
 def watching_fraction(case: dict) -> float | None:
     """Training time with records and monitoring over the time without, minus 1."""
-    contenders = case["contenders"]
     on, off = (
-        median(contenders.get(name, {}), "train_s")
-        for name in ("lanework_warm", "lanework_unwatched")
+        seconds_per_sample(case["contenders"].get(name, {}))
+        for name in ("lanework_watched", "lanework_unwatched")
     )
     return on / off - 1 if on and off else None
 
@@ -102,7 +101,7 @@ def watching_fraction(case: dict) -> float | None:
 def single(result: dict, case: dict, bar: Bar) -> float | None:
     """A figure that is not a ratio against a peer."""
     if bar.measure == "peak_fraction":
-        return peak_fraction(result, case)
+        return peak_fraction(result, case, bar)
     if bar.measure == "watching_fraction":
         return watching_fraction(case)
     if bar.case == "start":

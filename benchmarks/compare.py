@@ -12,7 +12,7 @@ from pathlib import Path
 
 from checks import checks, median, show
 
-QUANTITIES = ("wall_s", "train_s", "compile_s", "peak_rss_bytes")
+QUANTITIES = ("wall_s", "training_s", "peak_rss_bytes")
 
 
 def span(contender: dict, quantity: str) -> tuple[float, float] | None:

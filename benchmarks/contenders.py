@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases import LANEWORK, PEERS
+from cases import LANEWORK, PEERS, SEGMENTS
 from measure import Outcome, run_process
 
 HERE = Path(__file__).resolve().parent
@@ -69,9 +69,10 @@ def run_once(name: str, place: Workplace) -> dict[str, object]:
     """One measured run of a contender.
 
     Returns:
-        `wall_s`, `peak_rss_bytes`, seconds by phase (`train_s`, `evaluate_s`, `compile_s`, ...),
-        `num_samples` trained on, `best_val_accuracy` (mean over seeds of the best recipe) and
-        `facts`; or `failed` with the end of the output.
+        `wall_s`, `peak_rss_bytes`, `stages` (seconds as the contender counts them), `training_s`
+        (training with the validation after each epoch, and nothing else), `training_samples` seen
+        in that time, `best_val_accuracy` (mean over seeds of the best recipe) and `facts`; or
+        `failed` with the end of the output.
     """
     out = Path(tempfile.mkdtemp(prefix="out-", dir=place.folder))
     try:
@@ -109,9 +110,16 @@ def data_folder() -> Path | None:
 
 def _lanework(name: str, place: Workplace, out: Path) -> dict[str, object]:
     cache = place.cache("lanework", is_cold=name == "lanework_cold")
-    study = out / "study-out"
-    if name == "lanework_unwatched":
-        command = [sys.executable, str(HERE / "unwatched.py"), str(place.study), str(study)]
+    study, segments = out / "study-out", out / "segments.json"
+    if name in SEGMENTS:
+        command = [
+            sys.executable,
+            str(HERE / "segments.py"),
+            str(place.study),
+            str(study),
+            str(segments),
+        ]
+        command += ["unwatched"] if name == "lanework_unwatched" else []
     else:
         command = lanework_command("run", str(place.study), "--out", str(study), "--quiet")
     outcome = run_process(command, folder=out, env=lanework_env(cache), timeout_s=TIMEOUT_S)
@@ -120,32 +128,38 @@ def _lanework(name: str, place: Workplace, out: Path) -> dict[str, object]:
     results = study / "results.json"
     if outcome.code != 0 or not results.is_file():
         return {"failed": f"exit code {outcome.code}: {outcome.tail}"}
-    return _measured(outcome) | read_results(json.loads(results.read_text()), place)
+    row = _measured(outcome) | read_results(json.loads(results.read_text()))
+    if segments.is_file():
+        row |= read_segments(json.loads(segments.read_text()), place)
+    return row
 
 
 def _measured(outcome: Outcome) -> dict[str, object]:
     return {"wall_s": outcome.wall_s, "peak_rss_bytes": outcome.peak_rss_bytes}
 
 
-def read_results(results: dict, place: Workplace) -> dict[str, object]:
-    """Figures from a study's results.json in the form of all contenders."""
-    timings = {
-        key if key.endswith("_s") else f"{key}_s": value
-        for key, value in results["timings"].items()
-        if isinstance(value, int | float)
+def read_segments(segments: list[dict[str, float]], place: Workplace) -> dict[str, object]:
+    """Time of training with its validation, and the samples trained on in that time."""
+    rows = json.loads((place.folder / "work.json").read_text())["rows"]
+    return {
+        "training_s": sum(segment["seconds"] for segment in segments) or None,
+        "training_samples": sum(segment["lanes"] * rows["train"] for segment in segments),
     }
-    work = json.loads((place.folder / "work.json").read_text())
-    samples = sum(run.get("steps", 0) for run in results["runs"]) / _steps_per_epoch(work)
+
+
+def read_results(results: dict) -> dict[str, object]:
+    """Stages, accuracy and plan from a study's results.json; stages are what Lanework says of itself."""
+    stages = {
+        key: value for key, value in results["timings"].items() if isinstance(value, int | float)
+    }
     scores: dict[object, list[float]] = {}
     for run in results["runs"]:
         value = _metric(run.get("metrics", {}), "val", "accuracy")
         scores.setdefault(run.get("arm"), []).append(value if value is not None else 0.0)
-    facts = {"num_runs": len(results["runs"]), "plan": results.get("plan")}
     return {
-        **timings,
-        "num_samples": samples * work["rows"]["train"],
+        "stages": stages,
         "best_val_accuracy": max(sum(values) / len(values) for values in scores.values()),
-        "facts": facts,
+        "facts": {"num_runs": len(results["runs"]), "plan": results.get("plan")},
     }
 
 
@@ -153,10 +167,6 @@ def _metric(metrics: dict, part: str, name: str) -> float | None:
     """`{"val_accuracy": v}` or `{"val": {"accuracy": v}}`."""
     nested = metrics.get(part)
     return nested.get(name) if isinstance(nested, dict) else metrics.get(f"{part}_{name}")
-
-
-def _steps_per_epoch(work: dict) -> int:
-    return -(-work["rows"]["train"] // min(work["batch_size"], work["rows"]["train"]))
 
 
 def _peer(name: str, place: Workplace, out: Path) -> dict[str, object]:
@@ -180,10 +190,11 @@ def _read_peer(result: dict) -> dict[str, object]:
     scores: dict[tuple, list[float]] = {}
     for run in result["runs"]:
         scores.setdefault((run["optimizer"], run["learning_rate"]), []).append(run["val_accuracy"])
+    stages = result["seconds"]
     return {
-        **{f"{phase}_s": seconds for phase, seconds in result["seconds"].items()},
-        "num_samples": result["num_samples"],
-        "num_steps": result["num_steps"],
+        "stages": stages,
+        "training_s": stages["train"] + stages.get("evaluate", 0.0),
+        "training_samples": result["num_samples"],
         "best_val_accuracy": max(sum(values) / len(values) for values in scores.values()),
         "facts": result["facts"] | {"num_runs": len(result["runs"])},
     }

@@ -50,17 +50,18 @@ FAIRNESS = """
   whole process does all of that, watches every layer, and includes starting Python and imports, as theirs does.
   PyTorch runs with its default threads and, as a variant of its own, with one thread. `torch.compile` compiles once for
   all runs and keeps its cache on disk between repetitions, unless the row says that the cache was empty.
-- **Differences that remain.** scikit-learn starts from its own (Glorot) initialisation, all others from He normal. Keras,
-  Lightning and skorch do not tell training from validation, so their training time includes it (Keras' its compiling, too).
-  Optimizer settings other than the
-  learning rate and momentum are each library's defaults.
+- **Differences that remain.** scikit-learn starts from its own (Glorot) initialisation, all others from He normal. Keras
+  compiles inside `fit`, so its training time includes compiling. Optimizer settings other than the learning rate and momentum are each
+  library's defaults.
 - **Cold** means an empty compilation cache in every repetition; **warm** means one unmeasured run before. The file cache of
   the operating system is warm for everybody.
 - **Repetitions.** All contenders take turns in every repetition; the table shows the median and, in brackets, the
   smallest and largest. Contenders slower than {slow_s:.0f} s are repeated {slow_reps} times at most.
-- **Training alone** is the time inside the training loop, compilation and imports left out; samples per second counts the samples
-  of all lanes. Fractions of the matrix peak count two operations per multiply-add of forward pass, weight gradients and input
-  gradients (none for the first layer), nothing else.
+- **Training alone** is, for everybody, training and the validation after each epoch; compiling (but see Keras), imports, reading,
+  testing and reports are left out. For Lanework it is taken from Python, segment by segment (`benchmarks/segments.py`): the first
+  segment, which may wait for the compiler, and those that score finished runs are left out, so it covers fewer samples than the study has; ratios
+  compare samples per second, which count the samples of all lanes. Fractions of the matrix peak count two operations per multiply-add of
+  the forward pass, the weight gradients and the input gradients (none for the first layer), and of the validation's forward pass; nothing else.
 """
 
 
@@ -213,7 +214,7 @@ def contender_row(name: str, contender: dict) -> str:
     wall = f"{median(contender, 'wall_s'):.2f} ({walls[0]:.2f} to {walls[-1]:.2f})"
     speed = rate(contender)
     accuracy = median(contender, "best_val_accuracy")
-    train = median(contender, "train_s")
+    train = median(contender, "training_s")
     return (
         f"| {label(name)} | {wall} | {f'{train:.2f}' if train is not None else '-'} "
         f"| {f'{speed:,.0f}'.replace(',', ' ') if speed else '-'} "

@@ -69,9 +69,10 @@ def _numbers(options: dict) -> dict[str, float]:
 
 
 def flops_per_sample(work: dict) -> float:
-    """Matrix operations of one training step per sample; a multiply-add counts 2.
+    """Matrix operations per training sample, validation included; a multiply-add counts 2.
 
-    Forward and weight gradient of every layer, input gradient of every layer but the first.
+    Forward and weight gradient of every layer, input gradient of every layer but the first, and
+    the forward pass of the validation part, spread over the training samples.
     """
     products, shape = [], work["input_shape"]
     width = int(np.prod(shape))
@@ -84,7 +85,8 @@ def flops_per_sample(work: dict) -> float:
     for hidden in [*work["hidden"], work["num_classes"]]:
         products.append(width * hidden)
         width = hidden
-    return float(2 * (3 * sum(products) - products[0]))
+    forward = 2 * sum(products)
+    return 3 * forward - 2 * products[0] + forward * work["rows"]["val"] / work["rows"]["train"]
 
 
 if __name__ == "__main__":
