@@ -121,6 +121,7 @@ class Study:
         overwrite: bool = False,
         progress: Watcher | None = None,
         is_monitored: bool = True,
+        snapshot_every_s: float = 15.0,
     ) -> Results:
         """Train the whole study and leave its folder complete.
 
@@ -131,6 +132,7 @@ class Study:
             overwrite: Delete what is in the folder first.
             progress: Called after each segment.
             is_monitored: Whether layers are watched (at most a few per cent of the time).
+            snapshot_every_s: Seconds between snapshots to resume from; 0 saves one after each evaluation.
 
         Returns:
             The results.
@@ -159,6 +161,7 @@ class Study:
             watcher=progress,
             clock=clock,
             begun=begun,
+            snapshot_every_s=snapshot_every_s,
         )
         return Results(target, module=self._module)
 
@@ -349,10 +352,18 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Watcher | None = None,
+    is_monitored: bool = True,
+    snapshot_every_s: float = 15.0,
 ) -> Results:
-    """Run a study file; see `Study.run`."""
+    """Run a study file; see `Study.run` for the arguments, results and errors."""
     return Study.from_file(path).run(
-        folder, memory=memory, resume=resume, overwrite=overwrite, progress=progress
+        folder,
+        memory=memory,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+        is_monitored=is_monitored,
+        snapshot_every_s=snapshot_every_s,
     )
 
 

@@ -109,6 +109,7 @@ class _Session:
     prepared: Prepared
     watcher: Watcher | None
     begun: float
+    snapshot_every_s: float = SNAPSHOT_EVERY_S
     clock: dict[str, float] = field(default_factory=dict)
     done: int = 0
     troubled: set[int] = field(default_factory=set)
@@ -211,6 +212,7 @@ def carry_out(
     watcher: Watcher | None,
     clock: dict[str, float],
     begun: float,
+    snapshot_every_s: float = SNAPSHOT_EVERY_S,
 ) -> None:
     """Train everything that is not done yet and leave the study's folder complete.
 
@@ -221,12 +223,13 @@ def carry_out(
         watcher: Told of progress.
         clock: Seconds by stage so far; completed and stored.
         begun: `time.perf_counter()` at the start.
+        snapshot_every_s: Seconds between snapshots of the runs in training.
 
     Raises:
         KeyboardInterrupt: Passed on after a snapshot was saved.
     """
     with Store(folder, create=not resume) as store:
-        session = _Session(store, folder, prepared, watcher, begun, clock)
+        session = _Session(store, folder, prepared, watcher, begun, snapshot_every_s, clock)
         _describe(session, resume=resume)
         with ThreadPoolExecutor(max_workers=devices.available_cores()) as pool:
             try:
@@ -425,7 +428,7 @@ def _train_bucket(
         for tick in loop.train(programs, bucket.runs, rules=rules, order=order, start=start):
             newest = tick
             _record(session, laid, tick)
-            if time.perf_counter() - session.last_snapshot > SNAPSHOT_EVERY_S:
+            if time.perf_counter() - session.last_snapshot > session.snapshot_every_s:
                 _save_snapshot(session, bucket, tick)
     except KeyboardInterrupt:
         if newest is not None:

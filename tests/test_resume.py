@@ -1,0 +1,85 @@
+"""A study killed at any moment goes on to the same numbers, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanework.export import read
+from lanework.store import Store
+
+STUDY = """
+study: killed
+data: {source: iris}
+model: {net: mlp, hidden: [8], dropout: 0.1}
+train: {epochs: 6, batch_size: 32}
+compare: {optimizer: [sgd, adam], learning_rate: [0.01, 0.1]}
+seeds: 3
+"""
+
+# Runs the study; kills itself, as hard as the system can, after the given number of progress reports.
+SCRIPT = """
+import os, signal, sys
+import lanework
+left = int(sys.argv[2])
+def watch(progress):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+lanework.run("study.yaml", folder=sys.argv[1], resume=sys.argv[3] == "resume", progress=watch,
+             snapshot_every_s=float(sys.argv[4]))
+"""
+
+
+def start(where: Path, folder: str, *, kill_after: int, how: str, every: float = 0.0) -> int:
+    command = [sys.executable, "-c", SCRIPT, folder, str(kill_after), how, str(every)]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode
+
+
+def numbers(folder: Path) -> tuple[object, ...]:
+    with Store(folder, create=False) as store:
+        metrics = sorted(store.metrics())
+        health = sorted(store.health())
+        results = [(r.run, r.status, r.steps, r.best_step, r.metrics) for r in store.results()]
+    return metrics, health, results
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return read(folder / "best").params
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("resume")
+    (where / "study.yaml").write_text(STUDY)
+    assert start(where, "whole", kill_after=0, how="new") == 0
+    return where
+
+
+@pytest.mark.parametrize(
+    ("moment", "every"),
+    [(1, 0.0), (2, 0.0), (5, 0.0), (7, 0.0), (8, 0.0), (11, 0.0), (11, 1e9), (13, 0.0), (14, 0.0)],
+)
+def test_a_killed_study_resumes_to_the_same_numbers(whole: Path, moment: int, every: float) -> None:
+    folder = f"killed-{moment}-{every:g}"
+    assert start(whole, folder, kill_after=moment, how="new", every=every) == -9
+    assert start(whole, folder, kill_after=0, how="resume", every=every) == 0
+    assert numbers(whole / folder) == numbers(whole / "whole")
+    again, first = weights(whole / folder), weights(whole / "whole")
+    for layer, tensors in first.items():
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(again[layer][name], tensor)
+
+
+def test_a_study_killed_twice_resumes_to_the_same_numbers(whole: Path) -> None:
+    assert start(whole, "twice", kill_after=4, how="new") == -9
+    assert start(whole, "twice", kill_after=5, how="resume") == -9
+    assert start(whole, "twice", kill_after=0, how="resume") == 0
+    assert numbers(whole / "twice") == numbers(whole / "whole")
