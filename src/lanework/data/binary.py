@@ -40,7 +40,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     """
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for name in archive.files:
                 arrays[name] = _member(archive, name, path)
     except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:

@@ -49,25 +49,36 @@ class Guesses:
         decisions: Finished sentences.
         dropped: Columns left out, with the reason.
         by_kind: Column names by the kind of guess, for sentences that join columns.
+        markers: Missing markers that were met.
     """
 
     decisions: list[str]
     dropped: list[tuple[str, str]]
     by_kind: dict[str, list[str]]
+    markers: set[str]
 
     @classmethod
     def empty(cls) -> Guesses:
         """No guesses yet."""
-        return cls([], [], {})
+        return cls([], [], {}, set())
 
     def note(self, kind: str, name: str) -> None:
         """Remember that this guess was made for this column."""
         self.by_kind.setdefault(kind, []).append(name)
 
+    def note_markers(self, name: str, markers: set[str]) -> None:
+        """Remember which words were read as missing in this column (empty cells go unsaid)."""
+        if markers - {""}:
+            self.note("marker", name)
+            self.markers |= markers - {""}
+
     def sentences(self) -> tuple[str, ...]:
         """Everything that was decided."""
         joined = [
-            text.format(columns=("Column " if len(names) == 1 else "Columns ") + listed(names))
+            text.format(
+                columns=("Column " if len(names) == 1 else "Columns ") + listed(names),
+                markers=listed(sorted(self.markers)),
+            )
             for kind, text in _SENTENCES.items()
             if (names := self.by_kind.get(kind))
         ]
@@ -75,7 +86,7 @@ class Guesses:
 
 
 _SENTENCES = {
-    "marker": "{columns}: '?' and other missing markers count as missing.",
+    "marker": "{columns}: {markers} read as missing.",
     "bool": "{columns}: true and false enter as 1 and 0.",
     "date": "{columns}: dates enter as days since 1970-01-01.",
     "decimal_comma": "{columns}: written with a decimal comma.",
@@ -293,8 +304,7 @@ def _text_column(
         if given == "date":
             return _parse_dates(name, codes, levels, markers=markers, guesses=guesses)
     text_markers = {*TEXT_MARKERS, *missing}
-    if any(level in text_markers for level in levels):
-        guesses.note("marker", name)
+    guesses.note_markers(name, text_markers.intersection(levels))
     kept = sorted(level for level in levels if level not in text_markers)
     position = {level: code for code, level in enumerate(kept)}
     recode = np.array([*(position.get(level, -1) for level in levels), -1], np.int32)
@@ -343,8 +353,7 @@ def _parse_numbers(
             f"Column '{name}' holds numbers except for '{wrong[0]}' ({count(cells, 'cell')}), which "
             "counts as missing."
         )
-    if any(level in markers for level in levels):
-        guesses.note("marker", name)
+    guesses.note_markers(name, markers.intersection(levels))
     if rewrite is not _as_written:
         guesses.note("thousands" if rewrite is _without_thousands else "decimal_comma", name)
     return _finite(name, values[codes], guesses)

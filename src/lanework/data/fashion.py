@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -22,8 +21,9 @@ from lanework.data.binary import read_idx
 from lanework.data.messages import bad
 from lanework.data.types import Column, Loaded
 from lanework.errors import DataError
+from lanework.folders import cache_folder
 
-__all__ = ["FILES", "cache_folder", "data_folders", "fashion_mnist", "fetch_file", "find_fashion"]
+__all__ = ["FILES", "data_folders", "fashion_mnist", "fetch_file", "find_fashion"]
 
 FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,21 +44,10 @@ _CLASSES = (
 )
 
 
-def cache_folder() -> Path:
-    """The user's folder for downloaded data, by the habits of the system."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "lanework" / "data"
-
-
 def data_folders() -> tuple[Path, ...]:
     """Where named files are looked for: LANEWORK_DATA first, then the user's cache folder."""
     given = os.environ.get("LANEWORK_DATA")
-    return (*((Path(given).expanduser(),) if given else ()), cache_folder())
+    return (*((Path(given).expanduser(),) if given else ()), cache_folder() / "data")
 
 
 def find_fashion() -> Path | None:
@@ -82,7 +71,7 @@ def fashion_mnist(address: str = _ADDRESS) -> Loaded:
     folder = find_fashion()
     decisions: tuple[str, ...] = ()
     if folder is None:
-        folder = cache_folder() / _NAME
+        folder = cache_folder() / "data" / _NAME
         _download(folder, address)
         decisions = (f"Downloaded from {address} and checked by MD5.",)
     train, test = (_part(folder, part) for part in ("train", "t10k"))

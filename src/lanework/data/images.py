@@ -67,14 +67,6 @@ def _table(x: Any, *, kinds: Mapping[str, str]) -> Found:
 
     guesses = Guesses.empty()
     table = table_from_frame(x, kinds=kinds, guesses=guesses)
-    if not table.columns:
-        reasons = "; ".join(f"'{name}': {reason}" for name, reason in guesses.dropped)
-        raise bad(
-            "data",
-            "must have a usable column",
-            got=reasons or "none",
-            do="Set data.columns to numeric or category for those that should be used.",
-        )
     return table, (), guesses.sentences(), tuple(guesses.dropped)
 
 

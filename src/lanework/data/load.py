@@ -17,6 +17,7 @@ from lanework.data.files import must_exist
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.prepare import (
     MAX_LEVELS,
+    MISSING_LEVEL,
     Preparation,
     apply_table,
     learn_images,
@@ -97,8 +98,8 @@ def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
     loaded, held, more = _drop_empty(loaded, held, parts.train)
     decisions += more
     inputs, more = _prepare(loaded, parts, spec, held=held)
-    decisions += more
-    return _assemble(spec, loaded, coded, parts=parts, held=held, inputs=inputs, told=decisions)
+    told = tuple(dict.fromkeys((*decisions, *more)))
+    return _assemble(spec, loaded, coded, parts=parts, held=held, inputs=inputs, told=told)
 
 
 def peek(spec: DataSpec) -> list[Problem]:
@@ -342,14 +343,15 @@ def _prepare_table(
     x = tuple(apply_table(record, rows) for rows in tables)
     cardinalities = tuple(rule.width for rule in levels) if is_embedded else ()
     info = InputInfo(record.shape, len(numbers) + (0 if is_embedded else width), cardinalities)
-    told = (*_told_gaps(table, record), *_told_levels(tables, record))
+    told = (*_told_gaps(tables, record), *_told_levels(tables, record))
     return _Inputs(record, (x[0], x[1], x[2]), info, None, None), told
 
 
-def _told_gaps(table: Table, record: Preparation) -> tuple[str, ...]:
+def _told_gaps(tables: tuple[Table, ...], record: Preparation) -> tuple[str, ...]:
     """Sentences about missing cells and levels that share an output."""
     told = []
-    gaps = {c.name: int(c.missing().sum()) for c in table.columns}
+    names = tables[0].names
+    gaps = {n: sum(int(table.column(n).missing().sum()) for table in tables) for n in names}
     filled = [rule.name for rule in record.numbers if gaps[rule.name]]
     if filled:
         num_cells = count(sum(gaps[name] for name in filled), "missing cell")
@@ -357,7 +359,11 @@ def _told_gaps(table: Table, record: Preparation) -> tuple[str, ...]:
     marked = [rule.name for rule in record.levels if gaps[rule.name]]
     if marked:
         num_cells = count(sum(gaps[name] for name in marked), "missing cell")
-        told.append(f"{num_cells} in {listed(marked)} kept as a level '(missing)' of its own.")
+        unseen = [r.name for r in record.levels if gaps[r.name] and MISSING_LEVEL not in r.levels]
+        told.append(
+            f"{num_cells} in {listed(marked)}: a level '(missing)' of its own"
+            f"{f' (unknown in {listed(unseen)}, as training has none)' if unseen else ''}."
+        )
     rare = [rule.name for rule in record.levels if len(set(rule.outputs)) < len(rule.levels)]
     if rare:
         most = MAX_LEVELS[record.encoding]
@@ -499,9 +505,10 @@ def _describe(
             loaded.names,
             y=coded.y if is_classes else coded.y[:, 0],
             num_classes=len(coded.classes.names),
-            train=parts.train,
-            held=np.sort(np.concatenate([parts.val, parts.test])),
+            rows=np.concatenate([parts.train, parts.val]),
         )
+    if not is_classes:
+        hints += leaks.capped_hint(y[0][:, 0], name)
     info = inputs.input
     return {
         "source": loaded.label,

@@ -58,4 +58,6 @@ def share(part: int, whole: int) -> str:
     percent = 100.0 * part / max(whole, 1)
     if part and percent < 0.1:
         return "below 0.1 %"
-    return f"{percent:.2g} %" if percent < 99.5 or part == whole else f"{percent:.1f} %"
+    if part != whole and percent > 99.9:
+        return "above 99.9 %"
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

@@ -18,6 +18,8 @@ from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Table
 
 __all__ = [
+    "MAX_LEVELS",
+    "MISSING_LEVEL",
     "LevelRule",
     "NumberRule",
     "Preparation",
@@ -25,6 +27,7 @@ __all__ = [
     "learn_images",
     "learn_levels",
     "learn_numbers",
+    "level_codes",
 ]
 
 MAX_LEVELS: Mapping[str, int] = {"onehot": 64, "embed": 1024}

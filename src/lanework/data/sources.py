@@ -50,10 +50,11 @@ def read_source(spec: DataSpec, *, arrays: Any = None) -> Loaded:
         DataError: Anything that is wrong with the source.
     """
     if arrays is not None:
-        return _from_objects(arrays, spec, kinds=spec.columns)
+        return _usable(_from_objects(arrays, spec, kinds=spec.columns))
     if spec.source in SOURCES:
         return SOURCES[spec.source]()
-    return _from_path(Path(spec.source), spec, kinds=spec.columns, where="data.source")
+    path = Path(spec.source)
+    return _usable(_from_path(path, spec, kinds=spec.columns, where="data.source"))
 
 
 def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
@@ -132,6 +133,24 @@ def resolve_target(target: str | None, names: tuple[str, ...], *, name: str) -> 
     )
 
 
+def _usable(loaded: Loaded) -> Loaded:
+    """The same, if it has a column to learn from.
+
+    Raises:
+        DataError: Every column is left out; says why.
+    """
+    if isinstance(loaded.features, Table) and not loaded.features.columns:
+        name = loaded.target.name if isinstance(loaded.target, Column) else "y"
+        reasons = "; ".join(f"'{column}': {reason}" for column, reason in loaded.dropped)
+        raise bad(
+            loaded.label,
+            f"must have a usable column besides the target '{name}'",
+            got=reasons or "none",
+            do="Set data.columns to numeric or category for those that should be used.",
+        )
+    return loaded
+
+
 def _from_path(path: Path, spec: DataSpec, *, kinds: Kinds, where: str) -> Loaded:
     must_exist(path, where=where)
     if path.is_dir():
@@ -205,17 +224,8 @@ def _from_columns(
     _check_kinds(spec.columns, tuple(columns), name=name, target=target)
     guesses = Guesses.empty()
     table = read_columns(columns, kinds=kinds, missing=spec.missing, target=target, guesses=guesses)
-    features = table.without([target])
-    if not features.columns:
-        reasons = "; ".join(f"'{column}': {reason}" for column, reason in guesses.dropped)
-        raise bad(
-            name,
-            f"must have a usable column besides the target '{target}'",
-            got=reasons or "none",
-            do="Set data.columns to numeric or category for those that should be used.",
-        )
     return Loaded(
-        features=features,
+        features=table.without([target]),
         target=table.column(target),
         label=name,
         decisions=(*decisions, *guesses.sentences()),
@@ -275,14 +285,15 @@ def _from_arrays(x: Any, y: Any, *, label: str, target: str, kinds: Kinds) -> Lo
     num_rows = features.num_rows if isinstance(features, Table) else len(features)
     found, more = _target_of(y, target=target, where=label, kinds=kinds)
     num_targets = len(found.values if isinstance(found, Column) else found)
-    if num_rows != num_targets:
+    has_columns = not isinstance(features, Table) or bool(features.columns)
+    if has_columns and num_rows != num_targets:
         raise bad(
             label,
             "must have as many targets as rows",
             got=f"{count(num_rows, 'row')} and {count(num_targets, 'target')}",
             do="Check that x and y belong together.",
         )
-    if num_rows == 0:
+    if num_targets == 0:
         raise bad(label, "must hold rows of data", got="none", do="Check how it was made.")
     return Loaded(
         features=features,

@@ -37,8 +37,8 @@ def split_rows(
 ) -> Parts:
     """Split rows into train, val and test, stratified by class when labels are given.
 
-    The sizes of the parts are right over all classes together (what one class is owed by rounding
-    goes to the next). Every class keeps a row in train; a class with three rows or more has a row
+    The sizes of the parts are right over all classes together, as far as small classes allow (what
+    one class is owed by rounding, at most one row, goes to the next). Every class keeps a row in train; a class with three rows or more has a row
     in every part that is asked for.
 
     Args:
@@ -71,7 +71,7 @@ def split_rows(
     owed = np.zeros(3)
     for rows in groups:
         sizes = _sizes(len(rows), quota, owed=owed)
-        owed += quota * len(rows) - sizes
+        owed = np.clip(owed + quota * len(rows) - sizes, -1.0, 1.0)
         part_of[generator.permutation(rows)] = np.repeat(np.arange(3, dtype=np.int8), sizes)
     train, val, test = (np.flatnonzero(part_of == part) for part in range(3))
     decisions = _small_classes(groups, part_of, wanted=wanted, classes=classes)

@@ -217,10 +217,13 @@ def _ragged(data: bytes, name: str, *, dialect: Dialect, rows: list[Any]) -> Exc
     """Which lines have the wrong number of cells, by a slow second look."""
     expected = len(dialect.names)
     lines = data.split(b"\n")
-    number_of = {line.rstrip(b"\r"): number for number, line in reversed([*enumerate(lines, 1)])}
+    numbers_of: dict[bytes, list[int]] = {}
+    for number, content in enumerate(lines, 1):
+        numbers_of.setdefault(content.rstrip(b"\r"), []).append(number)
     shown = []
     for row in rows[:3]:
-        line = number_of.get(row.text.encode().rstrip(b"\r\n"))
+        numbers = numbers_of.get(row.text.encode().rstrip(b"\r\n"))
+        line = numbers.pop(0) if numbers else None
         shown.append(
             f"{'a line' if line is None else f'line {line}'} with {count(row.actual_columns, 'cell')}"
         )
