@@ -39,6 +39,8 @@ def network(spec: ModelSpec, dataset: Dataset, *, module: Any = None) -> models.
 def problem(config: RunConfig, dataset: Dataset, *, module: Any = None) -> Problem:
     """What one run of this configuration trains, as pure functions."""
     net = network(config.model, dataset, module=module)
+    if config.train.loss is None:
+        raise ValueError("the loss must be filled in from the task before a problem is made (lanework.spec.resolve)")
     per_sample = recipes.loss(config.train.loss, task=dataset.task)
     table = recipes.metrics(
         dataset.task,

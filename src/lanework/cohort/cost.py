@@ -67,11 +67,11 @@ def _dot_flops(equation: Any) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     inner = math.prod(left[axis] for axis in contracted)
-    return 2.0 * inner * math.prod(equation.outvars[0].aval.shape)
+    return float(2.0 * inner * math.prod(equation.outvars[0].aval.shape))
 
 
 def _conv_flops(equation: Any) -> float:
     kernel = equation.invars[1].aval.shape
     numbers = equation.params["dimension_numbers"]
     outputs = kernel[numbers.rhs_spec[0]]
-    return 2.0 * math.prod(kernel) / outputs * math.prod(equation.outvars[0].aval.shape)
+    return float(2.0 * math.prod(kernel) / outputs * math.prod(equation.outvars[0].aval.shape))

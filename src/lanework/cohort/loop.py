@@ -431,7 +431,7 @@ def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:
         return []
     numbers = [_number(cohort, slot) for slot in leaving]
     together = len(leaving) == len(slots)
-    if together:
+    if together and cohort.lanes is not None:
         finished = _score(
             cohort, cohort.lanes, dict(zip(numbers, leaving, strict=True)), cohort.width
         )
@@ -449,7 +449,7 @@ def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:
 
 
 def _score(
-    cohort: _Cohort, lanes: Lane | None, where: Mapping[int, int], width: int
+    cohort: _Cohort, lanes: Lane, where: Mapping[int, int], width: int
 ) -> list[Finished]:
     """Score the kept weights of runs sitting in the lanes `where` (run -> slot)."""
     programs = cohort.programs

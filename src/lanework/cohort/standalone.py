@@ -139,24 +139,24 @@ def nnx_pair(
     from flax import nnx
 
     module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-    graph, _, _, _ = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    split: Callable[[Any], Any] = lambda net: nnx.split(net, nnx.Param, nnx.RngState, ...)
+    graph = split(module)[0]
 
     def pure_init(key: jax.Array) -> tuple[PyTree, PyTree]:
-        _, params, _, rest = nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+        _, params, _, rest = split(make(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
     def pure_loss(
         params: PyTree, state: PyTree, batch: Mapping[str, Any], key: jax.Array
     ) -> tuple[Any, PyTree]:
-        _, shapes, random, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        _, shapes, _, rest = split(module)
         fresh = nnx.state(make(nnx.Rngs(key)), nnx.RngState)
         nnx.replace_by_pure_dict(shapes, params)
         nnx.replace_by_pure_dict(rest, state)
         whole = nnx.merge(graph, shapes, fresh, rest, copy=True)
         whole.train()
         value = loss(whole, batch)
-        _, _, _, after = nnx.split(whole, nnx.Param, nnx.RngState, ...)
-        return value, nnx.to_pure_dict(after)
+        return value, nnx.to_pure_dict(split(whole)[-1])
 
     return pure_init, pure_loss
 
