@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from lanework.data import load, peek
 from lanework.data.files import read_bytes
@@ -389,7 +390,7 @@ def test_unknown_levels_in_the_test_file_are_told(tmp_path):
     lines = [f"{n},{'red' if n % 2 else 'blue'},{'yes' if n % 3 else 'no'}" for n in range(60)]
     test = table(tmp_path / "t.csv", ["2,green,no", "3,red,yes"])
     data = read(table(tmp_path / "x.csv", lines), test=test, columns={"a": "numeric"})
-    message = "Column 'b': 1 cell of the test part enter as all zeros, as training has no 'green'."
+    message = "Column 'b': training has no 'green'; 1 cell of the test part read as all zeros."
     assert message in told(data)
     assert data.test.x[0, 1:].tolist() == [0, 0]
 
@@ -500,14 +501,15 @@ def test_arrays_of_different_length():
     ("x", "text"),
     [
         (np.zeros((5, 2), complex), "must hold real numbers with one to four axes"),
+        (scipy.sparse.eye(5, format="csr"), "must hold real numbers .* got an array of shape ()"),
         (np.zeros((5, 1, 1, 1, 1)), "must hold real numbers with one to four axes"),
-        ([[1, 2], [3]], "must be a rectangular array, got rows of different length"),
+        ([[1, 2], [3]], "must be a rectangular array, got something else .*inhomogeneous"),
         (np.zeros((0, 3)), r"must hold data, got an array of shape \(0, 3\)"),
     ],
 )
 def test_arrays_of_other_kinds(x, text):
     with pytest.raises(DataError, match=text):
-        load(DataSpec(source="<object>"), arrays=(x, np.arange(len(x)) % 2))
+        load(DataSpec(source="<object>"), arrays=(x, np.arange(5) % 2))
 
 
 def test_python_data_of_another_form():
@@ -525,6 +527,8 @@ def test_targets_of_other_forms():
         load(DataSpec(source="<object>"), arrays=(x, np.full((30, 2), "a")))
     with pytest.raises(DataError, match=r"can be classification only with one target column"):
         load(DataSpec(source="<object>", task="classification"), arrays=(x, np.zeros((30, 2))))
+    with pytest.raises(DataError, match=r"must be one value per row, got something else"):
+        load(DataSpec(source="<object>"), arrays=(x, [[1], [2, 3]]))
     y = np.zeros((30, 2))
     y[0, 0] = np.nan
     with pytest.raises(

@@ -40,7 +40,7 @@ def test_guesses_can_be_overridden_and_are_told():
     dialect = guess_dialect("a,b\nc,d\n", "x.csv", header=True, delimiter="comma")
     assert dialect.names == ("a", "b")
     assert dialect.decisions == (
-        "x.csv: cells are separated by commas (as given), the first line holds the column names "
+        "x.csv: cells are separated by commas (as given); the first line holds the column names "
         "(as given).",
     )
     dialect = guess_dialect("a,b\n1,2\n", "x.csv", header=False)
@@ -178,7 +178,7 @@ def test_many_levels_share_one_input(tmp_path):
         (lambda n: n % 4, "classification", "whole numbers with only 4 different values"),
         (lambda n: n * 3 % 59, "regression", "numbers with 59 different values"),
         (lambda n: (n % 4) / 2, "regression", "numbers with 4 different values"),
-        (lambda n: n % 2 == 0, "classification", "whole numbers with only 2 different values"),
+        (lambda n: n % 2 == 0, "classification", "as 'label' holds text"),
     ],
 )
 def test_the_task_follows_from_the_target(tmp_path, maker, task, sentence):

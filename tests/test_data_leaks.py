@@ -73,6 +73,13 @@ def test_columns_that_give_a_number_away():
     assert "'x1'" not in text
 
 
+def test_ties_do_not_hide_a_copy():
+    y = np.random.default_rng(0).choice([0.5, 1.5, 7.0], 300)
+    assert "Column 'x1' alone gives the target away" in hints(
+        (y[:, None] * 2, y), task="regression"
+    )
+
+
 def test_a_rare_class_is_not_given_away_by_anything():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(1000, 3))

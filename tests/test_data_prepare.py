@@ -248,4 +248,4 @@ def test_nothing_is_learned_from_val_or_test():
     assert first.preparation == second.preparation
     np.testing.assert_array_equal(first.train.x, second.train.x)
     told = " ".join(second.summary["decisions"])
-    assert "enter as all zeros, as training has no 'elsewhere'" in told
+    assert "Column 'town': training has no 'elsewhere'; " in told

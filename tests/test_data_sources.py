@@ -128,6 +128,9 @@ def test_features_and_target_apart():
     np.testing.assert_array_equal(apart.train.x, together.train.x)
     assert apart.classes == together.classes
     assert apart.summary["target"] == {"name": "label"}
+    assert apart.summary["baseline"]["val"]["accuracy"] >= 0.4
+    columns = load(DataSpec(source="<object>"), arrays=(made[["size", "colour"]], made[["label"]]))
+    assert columns.classes == together.classes
     lists = load(
         DataSpec(source="<object>"),
         arrays=(made[["size", "colour"]].to_numpy().tolist(), made["label"].tolist()),

@@ -124,6 +124,8 @@ def read_columns(
         if given == "ignore":
             guesses.dropped.append((name, "ignored, as data.columns says"))
             continue
+        if given is None and name == target and str(cells.type) == "bool":
+            given = "category"
         column = read_column(name, cells, given=given, missing=missing, guesses=guesses)
         reason = "" if given or name == target else _useless(column)
         if reason:

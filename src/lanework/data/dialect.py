@@ -84,7 +84,7 @@ def guess_dialect(
             got=f"a header only ({listed(rows[0])})" if rows else "no line",
             do="Check how the file was written; set data.header to false if this line is data.",
         )
-    decisions = [f"{', '.join(guessed)}."]
+    decisions = [f"{'; '.join(guessed)}."]
     num_cells = len(rows[0])
     names = [f"column {number}" for number in range(1, num_cells + 1)]
     if has_header:

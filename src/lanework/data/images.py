@@ -39,14 +39,14 @@ def as_features(x: Any, *, kinds: Mapping[str, str], where: str) -> Found:
         return _table(x, kinds=kinds)
     try:
         array = np.asarray(x)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise bad(
             where,
             "must be a rectangular array",
-            got=f"rows of different length ({error})",
-            do="Make all rows equally long.",
+            got=f"something else ({error})",
+            do="Make all rows equally long, or convert with numpy.asarray.",
         ) from error
-    if array.dtype.kind in "OUS":
+    if array.dtype.kind in "OUS" and array.ndim > 0:
         matrix = array.reshape(len(array), -1) if array.size else array.reshape(0, 0)
         columns = {f"x{index + 1}": matrix[:, index] for index in range(matrix.shape[1])}
         return _table(columns, kinds=kinds)

@@ -105,7 +105,7 @@ def giveaway_hints(
     else:
         columns = [Column(name, "numeric", features[:, index]) for index, name in enumerate(names)]
     if not num_classes:
-        y = np.argsort(np.argsort(y)).astype(np.float64)
+        y = _ranks(y)
     hints = []
     for column in columns:
         scores = [
@@ -142,6 +142,13 @@ def capped_hint(values: Array, name: str) -> tuple[str, ...]:
                 f"have the {word} target, {edge:g}: '{name}' may have been cut off there."
             )
     return tuple(hints)
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks with ties at their middle, float64 [n]."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - 0.5 * counts)[inverse]
+    return ranks
 
 
 def _score(column: Column, y: Array, *, learn: Rows, judge: Rows, num_classes: int) -> float:

@@ -383,10 +383,10 @@ def _told_levels(tables: tuple[Table, Table, Table], record: Preparation) -> tup
                 continue
             codes = [code for code, level in enumerate(column.levels) if level in new]
             cells = count(int(np.isin(column.values, codes).sum()), "cell")
-            how = "enter as all zeros" if rule.unknown < 0 else "enter as the unknown level"
+            how = "all zeros" if rule.unknown < 0 else "the unknown level"
             told.append(
-                f"Column '{rule.name}': {cells} of the {part} part {how}, as training has no "
-                f"{listed(sorted(new), limit=3)}."
+                f"Column '{rule.name}': training has no {listed(sorted(new), limit=3)}; {cells} of "
+                f"the {part} part read as {how}."
             )
     return tuple(told)
 
@@ -511,6 +511,7 @@ def _describe(
         hints += leaks.capped_hint(y[0][:, 0], name)
     info = inputs.input
     return {
+        "baseline": summary.describe_baseline(named, num_classes=len(coded.classes.names)),
         "source": loaded.label,
         "task": coded.task,
         "rows": sum(len(values) for values in y),

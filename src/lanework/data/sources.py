@@ -309,9 +309,17 @@ def _target_of(
     y: Any, *, target: str, where: str, kinds: Kinds
 ) -> tuple[Column | Array, tuple[str, ...]]:
     """A target given apart: one column, or several numeric ones [n, k]."""
-    values = np.asarray(y)
+    try:
+        values = np.asarray(y)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise bad(
+            where,
+            "must be one value per row",
+            got=f"something else ({error})",
+            do="Give targets as a list, an array or a Series.",
+        ) from error
     if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+        values = y = values[:, 0]
     if values.dtype.kind in "fiu" and values.ndim == 1:
         return Column(str(getattr(y, "name", None) or target), "numeric", values.astype(float)), ()
     if values.dtype.kind in "fiu" and values.ndim == 2:

@@ -8,12 +8,14 @@ The summary is a dict with these keys:
 ``parts``        rows in train, val and test
 ``target``       name, and for regression min, max, mean, std in its unit (training part)
 ``columns``      for tables and matrices, at most 100: name, kind (numeric, date, category,
-                 ignored), guessed (or given), missing (cells, all parts), distinct; for numbers
+                 ignored), guessed (or given), missing (cells, own test file not counted), distinct; for numbers
                  min, max, mean, std (training part); for categories levels (the commonest, with
                  counts); for ignored ones the reason
 ``num_columns``  how many columns there are (columns may be cut short)
 ``input``        shape, width, num_numeric, cardinalities, kind (table, matrix, images, bytes)
 ``classes``      name and rows in train, val and test (empty for regression)
+``baseline``     what a network must beat, for val and test: accuracy of always saying the class
+                 that is commonest in train, or rmse of the training mean (in the target's unit)
 ``decisions``    what was guessed or decided, as sentences
 ``hints``        signs of leakage or other trouble, as sentences
 ``fingerprint``  SHA-256 of what training sees
@@ -29,7 +31,13 @@ import numpy as np
 
 from lanework.data.types import Array, Column, Loaded, Part, Rows, Table
 
-__all__ = ["describe_classes", "describe_columns", "describe_target", "fingerprint_of"]
+__all__ = [
+    "describe_baseline",
+    "describe_classes",
+    "describe_columns",
+    "describe_target",
+    "fingerprint_of",
+]
 
 _MAX_COLUMNS = 100
 _MAX_LEVELS = 12
@@ -58,6 +66,27 @@ def describe_classes(
         {"name": name, **{part: int(counts[part][code]) for part in counts}}
         for code, name in enumerate(names)
     ]
+
+
+def describe_baseline(
+    parts: Sequence[tuple[str, Array]], *, num_classes: int
+) -> dict[str, dict[str, float]]:
+    """What the simplest guess reaches on val and test (empty parts left out).
+
+    Args:
+        parts: Name and target of train, val and test; regression targets [n, k] in their unit.
+        num_classes: 0 for regression.
+
+    Returns:
+        ``{"val": {"accuracy": 0.1}, ...}`` or ``{"val": {"rmse": 76.9}, ...}`` (first target).
+    """
+    train = parts[0][1]
+    held = [(name, y) for name, y in parts[1:] if len(y)]
+    if num_classes:
+        guess = np.bincount(train, minlength=num_classes).argmax()
+        return {name: {"accuracy": float(np.mean(y == guess))} for name, y in held}
+    mean = train[:, 0].mean()
+    return {name: {"rmse": float(np.sqrt(np.mean((y[:, 0] - mean) ** 2)))} for name, y in held}
 
 
 def describe_target(name: str, values: Array | None) -> dict[str, Any]:
