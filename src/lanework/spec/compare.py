@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -280,7 +281,27 @@ def _value(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
         return _net(scope, raw, where=where)
     if path in ("data.source", "data.test"):
         return locate(raw, scope.folder)
+    if type(raw) is int and _is_float(path):
+        return float(raw)
     return list(raw) if isinstance(raw, tuple) else copy.deepcopy(raw)
+
+
+def _is_float(path: str) -> bool:
+    """Whether the value there is a number with a fraction, so that 1 means 1.0."""
+    section, *keys = path.split(".")
+    kind = keys[-2] if len(keys) > 1 else "net"
+    if section == "model" or f"{section}.{kind}" in CHOICES:
+        rows = CATALOG.get(kind, {}).values()
+        return any(
+            hyper.kind == "float" for row in rows for hyper in row.hypers if hyper.name == keys[-1]
+        )
+    fields = SECTIONS[section].model_fields
+    for key in keys[:-1]:
+        annotation = fields[key].annotation if key in fields else None
+        inner = (annotation, *typing.get_args(annotation))
+        fields = next((item.model_fields for item in inner if hasattr(item, "model_fields")), {})
+    annotation = fields[keys[-1]].annotation if keys[-1] in fields else None
+    return annotation is float or float in typing.get_args(annotation)
 
 
 def _values(scope: _Scope, raw: Any, *, where: str) -> list[Any]:

@@ -26,6 +26,7 @@ _RESOLVERS = (
     ),
     ("merge", r"<<", "<"),
 )
+_BREAKS = "\x85\u2028\u2029\r"  # line breaks that survive only when escaped
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,6 +61,11 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
     return loader.construct_mapping(node, deep=True)
 
 
+def _represent_str(dumper: _Dumper, value: str) -> yaml.Node:
+    style = '"' if any(letter in value for letter in _BREAKS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
 def _represent_list(dumper: _Dumper, value: Any) -> yaml.Node:
     is_short = all(not isinstance(item, dict | list | tuple) for item in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", list(value), flow_style=is_short)
@@ -74,6 +80,7 @@ for _tag, _pattern, _first in _RESOLVERS:
         )
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_Dumper.add_representer(str, _represent_str)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)
 
