@@ -162,6 +162,7 @@ def write(
 
 
 def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str, Any]:
+    from lanework.cohort import assemble
     from lanework.spec import traced_values
 
     scaling = None
@@ -185,7 +186,7 @@ def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str,
             "cardinalities": list(dataset.input.cardinalities),
             "grid": list(dataset.input.grid),
         },
-        "num_outputs": dataset.num_outputs,
+        "num_outputs": assemble.num_outputs(loss.name if loss else "", dataset),
         "scaling": scaling,
         "hypers": traced_values(arm.config),
         "loss": loss.name if loss else "",
@@ -241,7 +242,9 @@ def read(folder: Path, *, module: Any = None) -> Model:
         preparation=Preparation.from_json(record["preparation"]),
         params=params,
         state=state,
-        scaling=None if scaling is None else (np.asarray(scaling[0], np.float32), np.asarray(scaling[1], np.float32)),
+        scaling=None
+        if scaling is None
+        else (np.asarray(scaling[0], np.float32), np.asarray(scaling[1], np.float32)),
         num_outputs=record["num_outputs"],
         hypers=record["hypers"],
         loss=record["loss"],

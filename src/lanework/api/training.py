@@ -346,7 +346,12 @@ def _laid_out(
     """The programs of a bucket, compiling already; layouts are measured first where that pays."""
     prepared, bucket = session.prepared, laid.bucket
     inits = [
-        assemble.network(spec, prepared.datasets[bucket.data], module=prepared.module).init
+        assemble.network(
+            spec,
+            prepared.datasets[bucket.data],
+            outputs=assemble.num_outputs(_loss_name(bucket), prepared.datasets[bucket.data]),
+            module=prepared.module,
+        ).init
         for spec in bucket.inits
     ]
 
@@ -493,9 +498,7 @@ def _keep(session: _Session, laid: Laid, finished: loop.Finished) -> None:
         retries=finished.retries,
         is_stopped_early=finished.run in session.stopped_early,
         metrics=val,
-        **_chance(
-            dataset, laid.bucket.config.train.loss.name if laid.bucket.config.train.loss else ""
-        ),
+        **_chance(dataset, _loss_name(laid.bucket)),
     )
     metrics = {
         f"{part}_{name}": value
@@ -518,6 +521,11 @@ def _keep(session: _Session, laid: Laid, finished: loop.Finished) -> None:
     score = metrics.get(session.prepared.metric, math.nan) * _sign(session.prepared.metric)
     if finished.status == "ok" and score > session.kept.get(finished.arm, (-math.inf,))[0]:
         session.kept[finished.arm] = (score, finished.run, finished.weights)
+
+
+def _loss_name(bucket: plan.Bucket) -> str:
+    loss = bucket.config.train.loss
+    return loss.name if loss else ""
 
 
 def _chance(dataset: data_package.Dataset, loss: str) -> dict[str, float | None]:

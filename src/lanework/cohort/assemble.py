@@ -16,7 +16,7 @@ import numpy as np
 from lanework import models, recipes
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import Dataset
-from lanework.spec import ModelSpec, RunConfig, TrainSpec
+from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
 Array: TypeAlias = jax.Array
@@ -25,28 +25,57 @@ Array: TypeAlias = jax.Array
 LOWER_IS_BETTER = frozenset({"loss", "rmse", "mae"})
 
 
-def network(spec: ModelSpec, dataset: Dataset, *, module: Any = None) -> models.Network:
+def network(
+    spec: ModelSpec, dataset: Dataset, *, outputs: int, module: Any = None
+) -> models.Network:
     """The network of a model spec for this data set."""
     return models.network(
         spec,
         input=dataset.input,
-        num_outputs=dataset.num_outputs,
+        num_outputs=outputs,
         example=dataset.train.x[:2],
-        **({} if module is None else {"module": module}),
+        module=module,
     )
 
 
-def problem(config: RunConfig, dataset: Dataset, *, module: Any = None) -> Problem:
-    """What one run of this configuration trains, as pure functions."""
-    net = network(config.model, dataset, module=module)
-    if config.train.loss is None:
-        raise ValueError("the loss must be filled in from the task before a problem is made (lanework.spec.resolve)")
-    per_sample = recipes.loss(config.train.loss, task=dataset.task)
+def num_outputs(loss: str, dataset: Dataset) -> int:
+    """Outputs of the network: one per class or target, a single one for two classes under a binary loss."""
+    if loss == "binary_cross_entropy" and len(dataset.classes) == 2:
+        return 1
+    return dataset.num_outputs
+
+
+def _threshold(config: RunConfig, loss: str) -> float:
+    """Where a single output turns from the first class to the second: 0 for a raw score, 1/2 for a share."""
+    activation = config.model.options.get("output_activation", "identity")
+    is_share = activation in ("sigmoid", "softmax", "relu") or loss == "mse"
+    return 0.5 if is_share else 0.0
+
+
+def problem(
+    config: RunConfig, dataset: Dataset, *, used: frozenset[str], module: Any = None
+) -> Problem:
+    """What one run of this configuration trains, as pure functions.
+
+    Args:
+        config: The configuration, its loss filled in.
+        dataset: The data.
+        used: Strengths that some run of the bucket sets above 0 (see `lanework.spec.ZERO_IS_OFF`); the others cost nothing.
+        module: The user's own module class, if any.
+    """
+    choice = config.train.loss
+    if choice is None:
+        raise ValueError("the loss must be filled in from the task first (lanework.spec.resolve)")
+    outputs = num_outputs(choice.name, dataset)
+    net = network(config.model, dataset, outputs=outputs, module=module)
+    per_sample = recipes.loss(choice, task=dataset.task)
     table = recipes.metrics(
         dataset.task,
         num_outputs=dataset.num_outputs,
         target_scale=dataset.target_scale,
+        threshold=_threshold(config, choice.name),
     )
+    unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)
 
     def loss(
@@ -57,10 +86,11 @@ def problem(config: RunConfig, dataset: Dataset, *, module: Any = None) -> Probl
         key: Array,
         hypers: Mapping[str, Array],
     ) -> tuple[Array, PyTree]:
+        active = {name: value for name, value in hypers.items() if name not in unused}
         outputs, state = net.apply(
-            params, state, prepare(batch["x"]), key=key, is_training=True, hypers=hypers
+            params, state, prepare(batch["x"]), key=key, is_training=True, hypers=active
         )
-        losses = per_sample(outputs, batch["y"], hypers)
+        losses = per_sample(outputs, batch["y"], active)
         weight = batch["weight"]
         # Where instead of a bare product: a filling sample that overflows must not poison the batch.
         total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
@@ -74,10 +104,11 @@ def problem(config: RunConfig, dataset: Dataset, *, module: Any = None) -> Probl
         *,
         hypers: Mapping[str, Array],
     ) -> PyTree:
+        # What is switched on in training only: the metrics are those of the plain loss.
+        plain = {name: value for name, value in hypers.items() if name not in ZERO_IS_OFF}
         outputs, _ = net.apply(
-            params, state, prepare(batch["x"]), key=None, is_training=False, hypers=hypers
+            params, state, prepare(batch["x"]), key=None, is_training=False, hypers=plain
         )
-        plain = {name: value for name, value in hypers.items() if name != "label_smoothing"}
         losses = per_sample(outputs, batch["y"], plain)
         return table.add(sums, outputs, batch["y"], losses, batch["weight"])
 

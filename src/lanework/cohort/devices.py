@@ -34,7 +34,10 @@ def prepare() -> None:
     if _is_started():
         return
     flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_force_host_platform_device_count" not in flags and getattr(jax.config, "jax_num_cpu_devices", -1) < 1:
+    if (
+        "xla_force_host_platform_device_count" not in flags
+        and getattr(jax.config, "jax_num_cpu_devices", -1) < 1
+    ):
         jax.config.update("jax_num_cpu_devices", available_cores())
 
 

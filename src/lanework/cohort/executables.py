@@ -97,7 +97,10 @@ def _code() -> str:
 
 def is_on() -> bool:
     """Whether programs are kept here; off where JAX's own cache is on, and with `LANEWORK_CACHE=off`."""
-    return not getattr(jax.config, "jax_compilation_cache_dir", None) and os.environ.get("LANEWORK_CACHE") != "off"
+    return (
+        not getattr(jax.config, "jax_compilation_cache_dir", None)
+        and os.environ.get("LANEWORK_CACHE") != "off"
+    )
 
 
 def load(name: str, devices: Sequence[Any]) -> Any | None:

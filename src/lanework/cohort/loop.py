@@ -448,9 +448,7 @@ def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:
     return finished
 
 
-def _score(
-    cohort: _Cohort, lanes: Lane, where: Mapping[int, int], width: int
-) -> list[Finished]:
+def _score(cohort: _Cohort, lanes: Lane, where: Mapping[int, int], width: int) -> list[Finished]:
     """Score the kept weights of runs sitting in the lanes `where` (run -> slot)."""
     programs = cohort.programs
     slots = {slot: number for number, slot in where.items()}

@@ -22,14 +22,21 @@ from lanework.cohort.loop import Rules, Run, Stopping
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import Dataset
-from lanework.spec import Arm, ModelSpec, RunConfig, StudySpec, static_key, traced_values
+from lanework.spec import (
+    ZERO_IS_OFF,
+    Arm,
+    ModelSpec,
+    RunConfig,
+    StudySpec,
+    static_key,
+    traced_values,
+)
 
 # Memory that the lanes of one vectorised group may touch in a step before they fall out of a core's cache, bytes. Measured on
 # a 2-core AVX-512 machine: 16 lanes of an MLP 784-256-128-10 run at 83 % of matrix peak two by two, 60 % all at once.
 GROUP_BYTES = 3 * 2**20
 MAX_LANES_PER_DEVICE = 256
 EVALUATION_BYTES = 2 * 2**20
-STRENGTHS = ("l1", "l2", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -190,9 +197,9 @@ def _chunk(dataset: Dataset) -> int:
 
 
 def used_strengths(bucket: Bucket) -> frozenset[str]:
-    """Strengths (`l1`, `l2`, `weight_decay`) that some run of the bucket sets above 0; the others cost nothing."""
+    """Strengths (see `lanework.spec.ZERO_IS_OFF`) that some run sets above 0; the others cost nothing."""
     return frozenset(
-        name for name in STRENGTHS if any(run.hypers.get(name, 0.0) > 0 for run in bucket.runs)
+        name for name in ZERO_IS_OFF if any(run.hypers.get(name, 0.0) > 0 for run in bucket.runs)
     )
 
 
@@ -200,7 +207,7 @@ def functions(
     bucket: Bucket, dataset: Dataset, *, metric: str, is_monitored: bool, module: Any = None
 ) -> tuple[Problem, Update, Watch]:
     """The pure functions of a bucket."""
-    problem = assemble.problem(bucket.config, dataset, module=module)
+    problem = assemble.problem(bucket.config, dataset, used=used_strengths(bucket), module=module)
     update = assemble.update(
         bucket.config.train,
         total_steps=bucket.total_steps,
