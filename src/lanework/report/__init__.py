@@ -1,1 +1,54 @@
-"""The report of a study: facts, figures, page and results.json. Must not import JAX."""
+"""The report of a study: facts, answers, figures, page and results.json. Must not import JAX."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["summary", "write"]
+
+
+def write(folder: Path) -> Path:
+    """Writes ``report.html`` and ``results.json`` into a study folder, from its records alone.
+
+    Each file is written beside its target and renamed over it, so a reader never sees half.
+
+    Args:
+        folder: Folder that a study wrote; it may be unfinished.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        StoreError: The folder holds no readable records.
+    """
+    from lanework.report.facts import read_facts
+    from lanework.report.page import page
+    from lanework.report.results import results_json
+
+    facts = read_facts(folder)
+    _replace(Path(folder) / "results.json", results_json(facts))
+    target = Path(folder) / "report.html"
+    _replace(target, page(facts))
+    return target
+
+
+def summary(folder: Path) -> str:
+    """The findings of a study as a few lines for a terminal.
+
+    Args:
+        folder: Folder that a study wrote.
+
+    Raises:
+        StoreError: The folder holds no readable records.
+    """
+    from lanework.report.answers import summary_lines
+    from lanework.report.facts import read_facts
+
+    return "\n".join(summary_lines(read_facts(folder)))
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -238,7 +238,7 @@ class Facts:
         curves: Curves by (arm, metric name), of up to `MAX_CURVE_ARMS` arms.
         edges: Best values at the edge of what was tried.
         events: What happened, in order.
-        data: Summary of the data, as recorded.
+        datasets: Summary of each data set, as recorded; the first is that of the first arm.
         machine: Description of the machine, as recorded.
         plan: What the planner chose and why, as recorded.
         timings: Where the time went, as recorded.
@@ -258,10 +258,15 @@ class Facts:
     curves: Mapping[tuple[int, str], Curve]
     edges: tuple[Edge, ...]
     events: tuple[Event, ...]
-    data: Mapping[str, Any]
+    datasets: tuple[Mapping[str, Any], ...]
     machine: Mapping[str, Any]
     plan: Mapping[str, Any]
     timings: Mapping[str, Any]
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Summary of the (first) data set."""
+        return self.datasets[0] if self.datasets else {}
 
     def arm(self, number: int) -> ArmFacts:
         """The arm with that number."""
@@ -291,11 +296,14 @@ def read_facts(folder: Path) -> Facts:
     """
     with Store(Path(folder), create=False) as store:
         study = _mapping(store.meta("study"))
-        data = _mapping(store.meta("data"))
+        summaries = store.meta("data")
+        datasets = tuple(map(_mapping, summaries if isinstance(summaries, list) else [summaries]))
+        data = datasets[0] if datasets else {}
         planned, events = store.runs(), store.events()
         results = {result.run: result for result in store.results()}
-        task = str(data.get("task") or "")
-        name = _metric_name(study, results.values(), task)
+        task = str(data.get("task") or store.meta("task") or "")
+        given = _mapping(study.get("report")).get("metric") or store.meta("metric")
+        name = str(given) if given else _usual_metric(results.values(), task)
         runs = _run_facts(planned, results, events, metric=name)
         metric = _metric(name, data, runs)
         factors = _factors([row.factors for row in planned])
@@ -316,7 +324,7 @@ def read_facts(folder: Path) -> Facts:
             curves=curves,
             edges=_edges(levels, arms, factors),
             events=events,
-            data=data,
+            datasets=datasets,
             machine=_mapping(store.meta("machine")),
             plan=_mapping(store.meta("plan")),
             timings=_mapping(store.meta("timings")),
@@ -348,10 +356,7 @@ def metric_named(name: str, *, unit: str = "") -> Metric:
     return Metric(name, part, quantity, label, direction, is_fraction, shown, decimals)
 
 
-def _metric_name(study: Mapping[str, Any], results: Iterable[RunResult], task: str) -> str:
-    given = _mapping(study.get("report")).get("metric")
-    if given:
-        return str(given)
+def _usual_metric(results: Iterable[RunResult], task: str) -> str:
     names = {name for result in results for name in result.metrics}
     wanted = ("val_rmse", "val_loss") if task == "regression" else ("val_accuracy", "val_loss")
     return next((name for name in wanted if name in names), wanted[0])
