@@ -51,6 +51,13 @@ def test_a_first_line_with_the_target_is_a_header():
     assert guess_dialect("1990,1991,y\n1,2,3\n", "x.csv", target="y").has_header
 
 
+def test_the_target_tells_the_delimiter():
+    text = "a b y\none two, x\ntwo one, z\n"
+    assert guess_dialect(text, "x.csv").delimiter == ","
+    for target in ("a", "y"):
+        assert guess_dialect(text, "x.csv", target=target).names == ("a", "b", "y")
+
+
 def test_a_header_without_the_row_names():
     dialect = guess_dialect("a,b\nr1,1,2\nr2,3,4\n", "x.csv")
     assert dialect.names == ("row name", "a", "b")

@@ -229,6 +229,15 @@ def test_no_test_part():
     assert data.test.x.shape == (0, 4)
 
 
+def test_matrix_columns_are_described_like_table_columns():
+    made = load(DataSpec(source="iris")).summary["columns"]
+    raw = read_source(DataSpec(source="iris"))
+    frame = pd.DataFrame(raw.features, columns=list(raw.names))
+    again = load(DataSpec(source="<object>"), arrays=(frame, raw.target.values)).summary["columns"]
+    for one, other in zip(made, again, strict=True):
+        assert one == pytest.approx(other)
+
+
 def test_formats_are_a_table():
     assert set(FORMATS) == {"csv", "parquet", "npz", "idx"}
 

@@ -46,7 +46,8 @@ def guess_dialect(
 ) -> Dialect:
     r"""Guess delimiter and header from the beginning of a text table.
 
-    The delimiter is the one that cuts most lines into the same number of cells (more than one).
+    The delimiter is the one that cuts most lines into the same number of cells (more than one),
+    unless the first line has the target's name as a cell under one delimiter only.
     The first line is a header when none of its cells is a number or empty and either the cells
     below are numbers in some column, or its cells never occur again below.
 
@@ -68,7 +69,7 @@ def guess_dialect(
         ('age', 'job')
     """
     lines = [line for line in sample.splitlines() if line.strip()][:_SAMPLE_LINES]
-    mark = _delimiter(lines, name, given=delimiter)
+    mark = _delimiter(lines, name, given=delimiter, target=target)
     rows = _cells(lines, mark)
     has_header = _has_header(rows, target) if header is None else header
     guessed = [
@@ -102,7 +103,7 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _delimiter(lines: list[str], name: str, *, given: str | None) -> str:
+def _delimiter(lines: list[str], name: str, *, given: str | None, target: str | None) -> str:
     if given is not None:
         mark = _NAMED.get(given, given)
         if len(mark) != 1:
@@ -114,6 +115,10 @@ def _delimiter(lines: list[str], name: str, *, given: str | None) -> str:
             )
         return mark
     tried = {mark: _cells(lines, mark) for mark in _DELIMITERS}
+    marks = [*_DELIMITERS, " "] if target and lines else []
+    fitting = [mark for mark in marks if _has_cell(lines[0], mark, target)]
+    if len(fitting) == 1:
+        return fitting[0]
     best = max(tried, key=lambda mark: (_consistency(tried[mark]), _share_of_numbers(tried[mark])))
     if _consistency(tried[best]) > 0.5:
         return best
@@ -126,6 +131,12 @@ def _consistency(rows: list[list[str]]) -> float:
         return 0.0
     (num_cells, num_lines), *_ = Counter(len(row) for row in rows).most_common(1)
     return num_lines / len(rows) if num_cells > 1 else 0.0
+
+
+def _has_cell(line: str, mark: str, text: str | None) -> bool:
+    """Whether the text is one of several cells of the line."""
+    row = (_cells([line], mark) or [[]])[0]
+    return len(row) > 1 and text in row
 
 
 def _share_of_numbers(rows: list[list[str]]) -> float:

@@ -18,8 +18,8 @@ from lanework.catalog import nearest
 from lanework.data import binary
 from lanework.data.builtin import BUNDLED, GENERATED
 from lanework.data.fashion import fashion_mnist
+from lanework.data.features import as_features
 from lanework.data.files import file_format, must_exist
-from lanework.data.images import as_features
 from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Column, Loaded, Table
 

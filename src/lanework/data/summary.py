@@ -52,9 +52,7 @@ def describe_columns(loaded: Loaded, train: Rows) -> tuple[list[dict[str, Any]],
         return columns + dropped, len(features.columns) + len(dropped)
     if features.ndim != 2:
         return [], 0
-    names = loaded.names[:_MAX_COLUMNS]
-    table = [Column(name, "numeric", features[:, index]) for index, name in enumerate(names)]
-    return [_column(column, train) for column in table], features.shape[1]
+    return _matrix_columns(features[:, :_MAX_COLUMNS], loaded.names, train), features.shape[1]
 
 
 def describe_classes(
@@ -114,6 +112,31 @@ def fingerprint_of(
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _matrix_columns(matrix: Array, names: Sequence[str], train: Rows) -> list[dict[str, Any]]:
+    """The same as ``_column`` for all columns of a matrix at once, where there is no gap."""
+    missing = np.isnan(matrix).sum(axis=0)
+    if missing.any():
+        columns = (
+            Column(name, "numeric", cells) for name, cells in zip(names, matrix.T, strict=False)
+        )
+        return [_column(column, train) for column in columns]
+    learned = np.sort(matrix[train], axis=0)
+    distinct = 1 + np.count_nonzero(np.diff(learned, axis=0), axis=0)
+    spread = (learned[0], learned[-1], learned.mean(axis=0), learned.std(axis=0))
+    table = np.stack([np.asarray(values, np.float64) for values in spread], axis=1).tolist()
+    return [
+        {
+            "name": name,
+            "kind": "numeric",
+            "guessed": True,
+            "missing": 0,
+            "distinct": int(number),
+            **dict(zip(("min", "max", "mean", "std"), row, strict=True)),
+        }
+        for name, number, row in zip(names, distinct, table, strict=False)
+    ]
 
 
 def _column(column: Column, train: Rows) -> dict[str, Any]:
