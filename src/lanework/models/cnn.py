@@ -16,6 +16,7 @@ from lanework.models.base import (
     Network,
     chain,
     option,
+    pick,
     plain,
     refuse,
 )
@@ -55,19 +56,20 @@ def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
         )
     height, width, channels = shape
     init, activation = option(spec, "init"), option(spec, "activation")
+    is_commuting = _pools_first(spec)
     for index, features in enumerate(int(count) for count in option(spec, "channels")):
+        is_pooled = min(height, width) >= 2
         weights = layers.convolution(
             f"conv_{index}",
             (channels, features),
             kernel=int(option(spec, "kernel")),
             init=parts.initializer(init, activation=activation),
             has_bias=has_bias(spec),
+            is_pooled=is_pooled and is_commuting,
         )
-        is_pooled = min(height, width) >= 2
-        built += [
-            weights,
-            *finish_block(spec, f"conv_{index}", size=features, is_pooled=is_pooled),
-        ]
+        built += [weights, *finish_block(spec, f"conv_{index}", size=features)]
+        if is_pooled and not is_commuting:
+            built.append(plain(f"conv_{index}_pool", layers.max_pool))
         if is_pooled:
             height, width = height // 2, width // 2
         channels = features
@@ -77,6 +79,12 @@ def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
         built.append(layers.dropout("flatten_dropout"))
     size = height * width * channels
     return chain(built + head(spec, size, widths=widths, num_outputs=num_outputs))
+
+
+def _pools_first(spec: ModelSpec) -> bool:
+    """Whether the largest of a window may be taken before bias and activation: a never falling one, nothing between."""
+    is_monotone = pick("activation", option(spec, "activation"))[0] in parts.MONOTONE
+    return is_monotone and pick("norm", option(spec, "norm"))[0] == "none"
 
 
 def _reshape_to(shape: tuple[int, ...]) -> Callable[[Array], Array]:

@@ -43,9 +43,17 @@ def dense(name: str, sizes: tuple[int, int], *, init: Init, has_bias: bool = Tru
 
 
 def convolution(
-    name: str, sizes: tuple[int, int], *, kernel: int, init: Init, has_bias: bool = True
+    name: str,
+    sizes: tuple[int, int],
+    *,
+    kernel: int,
+    init: Init,
+    has_bias: bool = True,
+    is_pooled: bool = False,
 ) -> Layer:
-    """Convolution with stride 1 that keeps height and width (zero padding).
+    """Convolution with stride 1 that keeps height and width (zero padding), and perhaps 2 x 2 max pooling.
+
+    Pooling comes before the bias, which gives the same numbers and leaves the bias a quarter of the work.
 
     Args:
         name: Name among the parameters.
@@ -53,9 +61,10 @@ def convolution(
         kernel: Side of the window, in pixels.
         init: Initialiser of the weights; the bias starts at 0.
         has_bias: Whether there is a bias.
+        is_pooled: Whether 2 x 2 max pooling follows.
 
     Returns:
-        A layer from [batch, height, width, in] to [batch, height, width, out].
+        A layer from [batch, height, width, in] to [batch, height, width, out], or half of each side.
     """
 
     def make(key: Array) -> tuple[Params, State]:
@@ -64,9 +73,27 @@ def convolution(
 
     def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
         x = convolve(x, params["kernel"])
-        return (x + params["bias"][None, None, None, :] if has_bias else x), state
+        x = max_pool(x) if is_pooled else x
+        return (add_bias(x, params["bias"]) if has_bias else x), state
 
     return Layer(name, make, apply)
+
+
+@jax.custom_vjp
+def add_bias(x: Array, bias: Array) -> Array:
+    """Add one number per channel to feature maps [batch, height, width, channel].
+
+    The gradient of the bias is a product with a row of ones: XLA's reduction over rows takes ten times as long on CPUs.
+    """
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+
+
+def _add_bias_backward(saved: None, grad: Array) -> tuple[Array, Array]:
+    rows = grad.reshape(-1, grad.shape[-1])
+    return grad, jnp.ones((rows.shape[0],), grad.dtype) @ rows
+
+
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
 
 
 def _along_last(vector: Array, x: Array) -> Array:
@@ -154,12 +181,45 @@ def dropout(name: str) -> Layer:
     return Layer(name, None, apply)
 
 
+@jax.custom_vjp
 def max_pool(x: Array) -> Array:
-    """Largest value of each 2 x 2 window, [batch, height, width, channel]; an odd last row or column is left out."""
+    """Largest value of each 2 x 2 window, [batch, height, width, channel]; an odd last row or column is left out.
+
+    The gradient goes to the first of several equal largest values. Forward and backward together take a tenth of the
+    time of `jnp.max` over reshaped windows on CPUs, and what is kept for the gradient is one byte per window.
+    """
+    return _pool_forward(x)[0]
+
+
+def _pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
     height, width = x.shape[1] // 2, x.shape[2] // 2
-    x = x[:, : 2 * height, : 2 * width]
-    windows = x.reshape(x.shape[0], height, 2, width, 2, x.shape[3])
-    return jnp.max(windows, axis=(2, 4))
+    windows = x[:, : 2 * height, : 2 * width]
+    windows = windows.reshape(x.shape[0], height, 2, width, 2, x.shape[3])
+    a, b = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
+    c, d = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
+    upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)
+    largest = jnp.maximum(upper, lower)
+    place = jnp.where(
+        largest == upper, jnp.where(a == largest, 0, 1), jnp.where(c == largest, 2, 3)
+    )
+    shape_only = jnp.zeros((0, *x.shape[1:]), x.dtype)
+    return largest, (place.astype(jnp.int8), shape_only)
+
+
+def _pool_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array]:
+    place, shape_only = saved
+    batch, height, width, channels = grad.shape
+    shape = (1, 1, 2, 1, 2, 1)
+    row = jax.lax.broadcasted_iota(jnp.int8, shape, 2)
+    column = jax.lax.broadcasted_iota(jnp.int8, shape, 4)
+    is_source = place[:, :, None, :, None] == 2 * row + column
+    spread = jnp.where(is_source, grad[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, 2 * height, 2 * width, channels)
+    rows, columns = shape_only.shape[1] - 2 * height, shape_only.shape[2] - 2 * width
+    return (jnp.pad(spread, ((0, 0), (0, rows), (0, columns), (0, 0))),)
+
+
+max_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def flatten(x: Array) -> Array:

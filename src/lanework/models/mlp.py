@@ -77,26 +77,19 @@ def has_bias(spec: ModelSpec) -> bool:
     return not (is_first and pick("norm", option(spec, "norm"))[0] == "batch")
 
 
-def finish_block(spec: ModelSpec, name: str, *, size: int, is_pooled: bool = False) -> list[Layer]:
-    """What follows the weights of a hidden layer: normalisation and activation in the order asked for, pooling.
+def finish_block(spec: ModelSpec, name: str, *, size: int) -> list[Layer]:
+    """What follows the weights of a hidden layer: normalisation and activation in the order asked for.
 
     Args:
         spec: Options of the network.
         name: Name of the layer with the weights.
         size: Its features or channels.
-        is_pooled: Whether 2 x 2 max pooling belongs to the block.
 
     Returns:
-        The layers, in forward order. Pooling stands before a never falling activation when nothing comes between:
-        the result is the same for a quarter of the work.
+        The layers, in forward order.
     """
-    choice = option(spec, "activation")
-    activation = plain(f"{name}_activation", parts.activation(choice))
-    pool = [plain(f"{name}_pool", layers.max_pool)] if is_pooled else []
+    activation = plain(f"{name}_activation", parts.activation(option(spec, "activation")))
     norm = layers.norm(f"{name}_norm", size, choice=option(spec, "norm"))
-    middle = [norm] if norm is not None else []
-    if middle and option(spec, "norm_position") == "after":
-        return [activation, *middle, *pool]
-    if pick("activation", choice)[0] in parts.MONOTONE:
-        return [*middle, *pool, activation]
-    return [*middle, activation, *pool]
+    if norm is None:
+        return [activation]
+    return [activation, norm] if option(spec, "norm_position") == "after" else [norm, activation]
