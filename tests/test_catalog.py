@@ -77,8 +77,19 @@ def test_facts_that_others_look_up() -> None:
 
 
 def test_the_rows_of_the_first_cut() -> None:
-    rules = "sgd momentum nesterov adagrad adadelta rmsprop adam adamw radam lion".split()
-    schedules = "constant step exponential inverse cosine linear_warmup".split()
+    rules = [
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adagrad",
+        "adadelta",
+        "rmsprop",
+        "adam",
+        "adamw",
+        "radam",
+        "lion",
+    ]
+    schedules = ["constant", "step", "exponential", "inverse", "cosine", "linear_warmup"]
     assert set(rules) <= set(CATALOG["optimizer"])
     assert set(schedules) <= set(CATALOG["schedule"])
     assert {"cross_entropy", "binary_cross_entropy", "mse", "hinge"} <= set(CATALOG["loss"])
@@ -136,9 +147,9 @@ def test_range_texts() -> None:
     assert momentum.hyper("momentum").range_text() == "a number >= 0 and < 1"
     assert momentum.hyper("form").range_text() == "heavy_ball or velocity"
     mlp = entry("net", "mlp")
-    assert mlp.hyper("hidden").range_text() == "a list of whole numbers, each >= 1"
+    assert mlp.hyper("hidden").range_text() == "a list of whole numbers, each >= 1 and <= 1000000"
     assert mlp.hyper("init").range_text() == "auto or the name of an init"
-    assert mlp.hyper("num_outputs").range_text() == "a whole number >= 1"
+    assert mlp.hyper("num_outputs").range_text() == "a whole number >= 1 and <= 1000000"
 
 
 def test_unknown_option_name_is_a_key_error() -> None:

@@ -6,6 +6,8 @@ from lanework.catalog.types import Entry, Hyper
 
 __all__ = ["ACTIVATIONS", "INITS", "NETS", "NORMS"]
 
+_WIDEST = 1_000_000
+
 
 def _activation(
     name: str,
@@ -245,6 +247,7 @@ def _body() -> tuple[Hyper, ...]:
             None,
             "outputs of the network; not set: as many as the data needs",
             low=1,
+            high=_WIDEST,
         ),
     )
 
@@ -257,7 +260,7 @@ NETS = (
         "f = W_L act(... act(W_1 x + b_1) ...) + b_L",
         "Rumelhart, Hinton and Williams 1986",
         (
-            Hyper("hidden", "ints", (64, 64), "width of each hidden layer", low=1),
+            Hyper("hidden", "ints", (64, 64), "width of each hidden layer", low=1, high=_WIDEST),
             *_body(),
         ),
     ),
@@ -268,9 +271,18 @@ NETS = (
         "conv k x k -> act -> max pool 2 x 2, per entry of channels; dense layers; output layer",
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         (
-            Hyper("channels", "ints", (32, 64, 128), "channels of each convolution", low=1),
-            Hyper("kernel", "int", 3, "side of the convolution window, in pixels", low=1),
-            Hyper("dense", "ints", (128,), "width of each dense layer after them", low=1),
+            Hyper(
+                "channels",
+                "ints",
+                (32, 64, 128),
+                "channels of each convolution",
+                low=1,
+                high=_WIDEST,
+            ),
+            Hyper("kernel", "int", 3, "side of the convolution window, in pixels", low=1, high=99),
+            Hyper(
+                "dense", "ints", (128,), "width of each dense layer after them", low=1, high=_WIDEST
+            ),
             *_body(),
         ),
     ),

@@ -87,9 +87,9 @@ class Hyper:
     def _limits(self) -> str:
         bounds = []
         if self.low is not None:
-            bounds.append(f"{'>' if self.low_open else '>='} {self.low:g}")
+            bounds.append(f"{'>' if self.low_open else '>='} {_shown(self.low)}")
         if self.high is not None:
-            bounds.append(f"{'<' if self.high_open else '<='} {self.high:g}")
+            bounds.append(f"{'<' if self.high_open else '<='} {_shown(self.high)}")
         return " and ".join(bounds)
 
 
@@ -135,6 +135,10 @@ class Entry:
             if hyper.name == name:
                 return hyper
         raise KeyError(name)
+
+
+def _shown(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"
 
 
 def _article(noun: str) -> str:

@@ -23,6 +23,8 @@ __all__ = [
     "simplify",
 ]
 
+LONGEST_BITS = 1000
+"""Whole numbers longer than this do not fit a float."""
 Checked = tuple[Any, list[Problem]]
 
 
@@ -43,7 +45,17 @@ def got(value: object) -> str:
         return f"the mapping {_short(str(dict(value)))}"
     if isinstance(value, list | tuple):
         return f"the list {_short(str(list(value)))}"
+    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
+        return f"a whole number of {value.bit_length()} bits"
     return _short(str(value))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number (truth values are none) that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    is_small = isinstance(value, float) or value.bit_length() <= LONGEST_BITS
+    return is_small and math.isfinite(value)
 
 
 def names_hint(name: object, names: Iterable[str]) -> str:
@@ -198,11 +210,7 @@ def _has_kind(kind: str, value: Any) -> bool:
         return isinstance(value, bool)
     if kind == "str":
         return isinstance(value, str)
-    if isinstance(value, bool):
-        return False
-    if kind == "int":
-        return isinstance(value, int)
-    return isinstance(value, int | float) and math.isfinite(value)
+    return is_number(value) and (kind == "float" or isinstance(value, int))
 
 
 def _in_range(hyper: Hyper, value: float) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from lanework.catalog import CATALOG
 from lanework.errors import LaneworkError, Problem
-from lanework.spec.check import check_choice, got, names_hint
+from lanework.spec.check import check_choice, got, is_number, names_hint
 from lanework.spec.sections import SECTIONS, locate, locate_net
 from lanework.spec.types import (
     Compare,
@@ -281,7 +281,7 @@ def _value(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
         return _net(scope, raw, where=where)
     if path in ("data.source", "data.test"):
         return locate(raw, scope.folder)
-    if type(raw) is int and _is_float(path):
+    if isinstance(raw, int) and is_number(raw) and _is_float(path):
         return float(raw)
     return list(raw) if isinstance(raw, tuple) else copy.deepcopy(raw)
 
@@ -420,7 +420,7 @@ def spread(kind: str, ends: Sequence[float], *, points: int) -> list[float | int
 def _end_problems(kind: str, ends: Any) -> list[tuple[str, str]]:
     example = "[1e-4, 1]" if kind == "log" else "[0, 0.5]"
     is_pair = isinstance(ends, list | tuple) and len(ends) == 2
-    if not is_pair or not all(_is_finite(end) for end in ends):
+    if not is_pair or not all(is_number(end) for end in ends):
         return [(kind, f"must be two numbers, got {got(ends)}. Use for example {example}.")]
     found = []
     if kind == "log":
@@ -439,10 +439,6 @@ def _points_problems(points: Any) -> list[tuple[str, str]]:
         return []
     text = f"must be a whole number >= 2 and <= {_MAX_POINTS}, got {got(points)}."
     return [("points", f"{text} Use for example 5.")]
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_same(first: Any, second: Any) -> bool:

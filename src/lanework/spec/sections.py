@@ -228,7 +228,7 @@ def _expected(finding: Mapping[str, Any]) -> str:
     kind, context = finding["type"], finding.get("ctx", {})
     if kind in _LIMITS:
         sign, key = _LIMITS[kind]
-        return f"{sign} {context[key]:g}"
+        return f"{sign} {context[key]:.12g}"
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
     if kind == "string_too_short":

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from lanework.catalog import CATALOG
 from lanework.errors import Problem
-from lanework.spec.check import check_choice, check_options, got, names_hint
+from lanework.spec.check import check_choice, check_options, got, is_number, names_hint
 
 __all__ = [
     "Arm",
@@ -38,6 +38,7 @@ __all__ = [
 
 OBJECT = "<object>"
 PARTS = ("train", "val", "test")
+MOST = 1_000_000
 
 
 class _Frozen(BaseModel):
@@ -115,7 +116,7 @@ class SplitSpec(_Frozen):
             return value
         given = {part: value[part] for part in PARTS if part in value}
         absent = [part for part in PARTS if part not in given]
-        numbers = [item for item in given.values() if type(item) in (int, float)]
+        numbers = [item for item in given.values() if is_number(item)]
         if not given or not absent or len(numbers) < len(given):
             return value
         rest = round((1 - sum(numbers)) / len(absent), 12)
@@ -271,7 +272,7 @@ class EarlyStopping(_Frozen):
     """Stop a run that has not got better for some evaluations."""
 
     patience: int = Field(
-        default=5, ge=1, description="evaluations without progress before stopping"
+        default=5, ge=1, le=MOST, description="evaluations without progress before stopping"
     )
     min_delta: float = Field(
         default=0.0, ge=0, description="what counts as progress, in the metric's unit"
@@ -282,7 +283,9 @@ class EarlyStopping(_Frozen):
 class Heal(_Frozen):
     """What happens when a run's loss stops being finite."""
 
-    retries: int = Field(default=2, ge=0, description="returns to the last good snapshot; 0: none")
+    retries: int = Field(
+        default=2, ge=0, le=1000, description="returns to the last good snapshot; 0: none"
+    )
     factor: float = Field(
         default=0.5, gt=0, lt=1, description="learning rate times this at each return"
     )
@@ -305,7 +308,7 @@ def _check_batch(value: Any) -> Any:
 class TrainSpec(_Frozen):
     """The recipe: everything about how a run is trained."""
 
-    epochs: int = Field(default=20, ge=1, description="passes over the training part")
+    epochs: int = Field(default=20, ge=1, le=MOST, description="passes over the training part")
     batch_size: Annotated[int | str, BeforeValidator(_check_batch)] = Field(
         default=64, description="samples per step; all: the whole training part"
     )

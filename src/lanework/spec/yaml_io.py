@@ -27,6 +27,7 @@ _RESOLVERS = (
     ("merge", r"<<", "<"),
 )
 _BREAKS = "\x85\u2028\u2029\r"  # line breaks that survive only when escaped
+_MAX_DIGITS = 300
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,6 +47,10 @@ class _Dumper(yaml.SafeDumper):
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
+    if len(text) > _MAX_DIGITS:
+        line = node.start_mark.line + 1
+        what = f"numbers must have at most {_MAX_DIGITS} digits, got {len(text)} on line {line}. "
+        raise SpecError([Problem("", what + "Put it in quotes if it is text.")])
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
 
@@ -110,7 +115,7 @@ def to_yaml(value: Any) -> str:
 
 def _yaml_text(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
     where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     return (
         f"must be YAML, got {problem}{where}. "
