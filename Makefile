@@ -57,7 +57,7 @@ test-all: check $(VENV)/.installed-oracles
 	$(BIN)/pytest -n $(WORKERS) -m "not gpu" --doctest-modules src tests
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/run.py
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tools/make_reference.py

@@ -1,0 +1,347 @@
+"""The command line: parse, call `lanework.api`, print.
+
+Owns the commands, the progress display and the exit codes: 0 done, 1 the study ran but no run of it ended well, 2 a bad
+request, 130 interrupted. Everything heavy is imported inside the commands, so that `lanework --help` answers at once;
+at its top this module must import neither JAX nor pandas, Rich or pydantic.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lanework.errors import LaneworkError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lanework.api import Progress
+
+NO_GOOD_RUN, BAD_REQUEST, INTERRUPTED = 1, 2, 130
+LINE_EVERY_S = 5.0
+LINE_EVERY_SHARE = 0.1
+UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Train whole studies of neural networks side by side, and compare their recipes honestly.",
+    epilog="Start with: lanework run STUDY.yaml. Exit codes: 0 done, 1 no run ended well, 2 bad request, 130 interrupted.",
+)
+
+
+def main() -> None:
+    """Run the command line; a bad request is told in words and ends with exit code 2."""
+    try:
+        app()
+    except LaneworkError as error:
+        print(error, file=sys.stderr)
+        sys.exit(BAD_REQUEST)
+
+
+def parse_size(text: str) -> float:
+    """Bytes of a size as people write it.
+
+    Args:
+        text: A number and a unit: ``4GiB``, ``500 MB``, ``1e9``.
+
+    Returns:
+        Bytes, above 0.
+
+    Raises:
+        BadParameter: It is no such size.
+
+    Example:
+        >>> parse_size("1.5 KiB")
+        1536.0
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    try:
+        size = float(match.group(1)) * UNITS[match.group(2)] if match else math.nan
+    except (ValueError, KeyError):
+        size = math.nan
+    if not size > 0:
+        raise typer.BadParameter(
+            f"must be a size above 0, got {text!r}. Use a number with a unit, for example 4GiB or 500MB."
+        )
+    return size
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a study.")]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        parser=parse_size,
+        metavar="SIZE",
+        help="Memory that lanes may use, e.g. 4GiB. Default: 60 % of the machine's.",
+    ),
+]
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        from lanework import __version__
+
+        print(f"lanework {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where. Default: runs/NAME-OF-THE-STUDY."),
+    ] = None,
+    memory: Memory = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted study stopped.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the study that is in the folder first.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but the path of the report.")
+    ] = False,
+) -> None:
+    """Train a study, write its report and say where it is."""
+    if resume and overwrite:
+        raise typer.BadParameter(
+            "--resume keeps what is in the folder, --overwrite deletes it. Give one of them."
+        )
+    from lanework import api
+
+    try:
+        with _display(is_quiet=quiet) as watcher:
+            results = api.run(
+                study,
+                folder=out,
+                memory=memory,
+                resume=resume,
+                overwrite=overwrite,
+                progress=watcher,
+            )
+    except KeyboardInterrupt:
+        print(_how_to_resume(study, out), file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    page = results.folder / "report.html"
+    print(page if quiet else f"{results.summary()}\n\nReport: {page}")
+    if not (results.folder / "best").is_dir():
+        print(
+            "No run of this study ended well, so there is no best model; the report says what went wrong.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(NO_GOOD_RUN)
+
+
+def _how_to_resume(study: Path, out: Path | None) -> str:
+    where = f" --out {out}" if out else ""
+    return f"Interrupted. What is done is saved; go on with: lanework run {study}{where} --resume"
+
+
+@app.command()
+def plan(study: StudyFile, *, memory: Memory = None) -> None:
+    """Say what a study would do and what it would cost, without training."""
+    from lanework import api
+
+    print(api.Study.from_file(study).plan(memory=memory).text())
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="One kind, e.g. optimizer.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One row of it, e.g. adam.")
+    ] = None,
+) -> None:
+    """List everything that can be chosen by name in a study file."""
+    from lanework import catalog
+
+    try:
+        print(catalog.listing(kind, name))
+    except LookupError as error:
+        print(error.args[0], file=sys.stderr)
+        raise typer.Exit(BAD_REQUEST) from None
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    import json
+
+    from lanework import spec
+
+    print(json.dumps(spec.schema(), indent=2))
+
+
+@app.command()
+def show(
+    folder: Folder,
+    *,
+    runs: Annotated[bool, typer.Option("--runs", help="Add a table of all runs.")] = False,
+) -> None:
+    """Say again what came out of a study."""
+    from lanework import api
+
+    results = api.load(folder)
+    print(results.summary())
+    if runs:
+        print(f"\n{results.frame().to_string(index=False, na_rep='-')}")
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write the report of a study anew from its records, and say where it is."""
+    from lanework import api
+
+    print(api.load(folder).report())
+
+
+# Progress --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _display(*, is_quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+    """What is called with each progress: a live display on a terminal, lines elsewhere, nothing when quiet."""
+    import os
+
+    if is_quiet:
+        yield None
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with _live() as watcher:
+            yield watcher
+    else:
+        yield lines_to(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def lines_to(write: Callable[[str], None]) -> Callable[[Progress], None]:
+    """A watcher that writes a line now and then: every few seconds, and for each further tenth of the runs.
+
+    Args:
+        write: Takes one line without its end.
+    """
+    last_time, last_share, last_message = -math.inf, 0.0, ""
+
+    def watch(progress: Progress) -> None:
+        nonlocal last_time, last_share, last_message
+        share = progress.runs_done / max(1, progress.runs_total)
+        is_new = progress.message != last_message and not progress.message.startswith("training")
+        is_due = time.monotonic() - last_time >= LINE_EVERY_S
+        if is_new or is_due or share >= min(1.0, last_share + LINE_EVERY_SHARE) > last_share:
+            last_time, last_share = time.monotonic(), share
+            last_message = progress.message
+            write(progress_line(progress))
+
+    return watch
+
+
+def progress_line(progress: Progress) -> str:
+    """One progress as one line of text."""
+    parts = [f"{progress.elapsed_s:6.1f} s  {progress.message}: {_runs(progress)}"]
+    if progress.best_name:
+        parts.append(_best(progress))
+    if progress.samples_per_s:
+        parts.append(_speed(progress))
+    if progress.lanes_in_trouble:
+        parts.append(f"{progress.lanes_in_trouble} in trouble")
+    return "; ".join(parts)
+
+
+def _runs(progress: Progress) -> str:
+    return (
+        f"{progress.runs_done} of {progress.runs_total} runs done, {progress.lanes_active} training"
+    )
+
+
+def _best(progress: Progress) -> str:
+    return f"best {progress.metric} {progress.best_value:.4g} ({progress.best_name})"
+
+
+def _speed(progress: Progress) -> str:
+    rate = progress.samples_per_s
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if rate >= factor:
+            return f"{rate / factor:.3g} {unit} samples/s"
+    return f"{rate:.3g} samples/s"
+
+
+def clock(seconds: float) -> str:
+    """A duration as minutes and seconds, or hours, minutes and seconds.
+
+    Example:
+        >>> clock(75.2), clock(3723.0)
+        ('1:15', '1:02:03')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def _live() -> Iterator[Callable[[Progress], None]]:
+    """One display that stays in place on a terminal and is gone at the end."""
+    from rich.console import Console
+    from rich.live import Live
+
+    latest: list[Progress] = []
+
+    def watch(progress: Progress) -> None:
+        latest[:] = [progress]
+
+    begun = time.monotonic()
+    with Live(
+        get_renderable=lambda: _drawn(latest[-1] if latest else None, time.monotonic() - begun),
+        console=Console(stderr=True),
+        refresh_per_second=8,
+        transient=True,
+    ):
+        yield watch
+
+
+def _drawn(progress: Progress | None, elapsed_s: float) -> Table:
+    """The live display: a bar, and under it what one wants to know while waiting."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    if progress is None:
+        table.add_row("loading", clock(elapsed_s))
+        return table
+    left = "?" if progress.seconds_left is None else clock(progress.seconds_left)
+    bar = ProgressBar(total=progress.runs_total, completed=progress.runs_done, width=32)
+    table.add_row("runs", bar, f"{_runs(progress)}")
+    table.add_row("best", _best(progress) if progress.best_name else "no evaluation yet")
+    table.add_row("speed", _speed(progress) if progress.samples_per_s else progress.message)
+    table.add_row("time", f"{clock(elapsed_s)} so far, {left} left")
+    if progress.lanes_in_trouble:
+        table.add_row("trouble", f"[red]{progress.lanes_in_trouble} runs healed or diverged[/red]")
+    return table
+
+
+if __name__ == "__main__":
+    main()

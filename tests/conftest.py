@@ -1,0 +1,32 @@
+"""Settings of the whole suite: strict JAX, two host devices, a shared compilation cache, loud skips in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Before anybody imports JAX, and inherited by the commands that tests start.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "1")
+os.environ.setdefault("LANEWORK_CACHE", str(ROOT / ".cache" / "tests"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "tests" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("NO_COLOR", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Turn a skipped browser test into a failure where LANEWORK_REQUIRE_BROWSER is set."""
+    report = yield
+    is_required = os.environ.get("LANEWORK_REQUIRE_BROWSER") == "1"
+    if report.skipped and is_required and item.get_closest_marker("browser") is not None:
+        report.outcome = "failed"
+        report.longrepr = f"a browser test was skipped where a browser is required: {call.excinfo}"
+    return report
