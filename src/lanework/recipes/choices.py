@@ -1,15 +1,19 @@
 """What a recipe function reads: a catalogue choice, and hyperparameters traced or static.
 
-Owns the one rule by which a hyperparameter is looked up. Must not import anything of Lanework but `errors`.
+Owns the one rule by which a hyperparameter is looked up. Must not import anything of Lanework but `catalog` and `errors`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import jax
 
+from lanework.catalog import nearest
+from lanework.errors import Problem, SpecError
+
+T = TypeVar("T")
 Array: TypeAlias = jax.Array
 Hypers: TypeAlias = Mapping[str, Any]
 Read: TypeAlias = Callable[[str], Any]
@@ -46,3 +50,20 @@ def reader(choice: Choice, hypers: Hypers, *, prefix: str) -> Read:
         return choice.options[name]
 
     return read
+
+
+def look_up(table: Mapping[str, T], name: str, *, path: str) -> T:
+    """The function of that name.
+
+    Raises:
+        SpecError: There is none; the text lists the nearest names.
+    """
+    if name not in table:
+        names = " or ".join(nearest(name, table)) or ", ".join(table)
+        refuse(path, f"must be one of the names of the catalogue, got {name!r}. Use {names}.")
+    return table[name]
+
+
+def refuse(path: str, message: str) -> NoReturn:
+    """Raise a `SpecError` with one problem."""
+    raise SpecError((Problem(path, message),))

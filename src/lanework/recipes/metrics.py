@@ -1,4 +1,4 @@
-"""Metrics: sums added up over padded chunks, finished into numbers in the units of the target.
+"""Metrics: added up over padded chunks, finished into numbers in the unit of the target.
 
 Must not import `lanework.models`, `lanework.data` or anything above.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-Sums: TypeAlias = dict[str, jax.Array]
+from lanework.recipes.choices import Array, refuse
+
+Sums: TypeAlias = dict[str, Array]
 
 
 class Metrics(NamedTuple):
@@ -20,83 +21,120 @@ class Metrics(NamedTuple):
 
     Attributes:
         names: Names of the finished metrics, `loss` first.
-        zero: `() -> sums`, all zero: the sums of no chunk.
-        add: `(sums, outputs [batch, k], targets, losses [batch], weights [batch]) -> sums`, with one chunk added.
-            Samples of weight 0 count for nothing, even where their outputs are not finite.
-        finish: `sums -> {name: scalar}`.
+        zero: `() -> sums` of no chunk.
+        add: `(sums, outputs [batch, k], targets, losses [batch], weights [batch]) -> sums` with one more chunk. Samples
+            of weight 0 count for nothing, even where their outputs are not finite.
+        finish: `sums -> {name: scalar}`. Losses that are not finite stay visible.
     """
 
     names: tuple[str, ...]
     zero: Callable[[], Sums]
-    add: Callable[[Sums, jax.Array, jax.Array, jax.Array, jax.Array], Sums]
+    add: Callable[[Sums, Array, Array, Array, Array], Sums]
     finish: Callable[[Sums], Sums]
 
 
-def _masked_sum(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Weighted sum over the batch in which weight 0 hides even NaN."""
-    shape = (-1,) + (1,) * (values.ndim - 1)
-    return jnp.sum(jnp.where(weights.reshape(shape) > 0, values * weights.reshape(shape), 0), axis=0)
+def metrics(
+    task: str,
+    *,
+    num_outputs: int,
+    target_scale: Sequence[float] = (),
+    threshold: float = 0.0,
+) -> Metrics:
+    """Metrics of a task: loss and accuracy, or loss, rmse, mae and r2.
 
+    Args:
+        task: `classification` or `regression`.
+        num_outputs: Number of targets of a regression.
+        target_scale: Units of the target per unit of the output, for each target; 1 when empty.
+        threshold: With one output and two classes: above it, the answer is class 1. 0 suits logits, 0.5 suits
+            probabilities and squared error.
 
-def _classification(threshold: float) -> Metrics:
+    Returns:
+        The functions. Means over several targets give each the same say; r2 too.
+
+    Raises:
+        SpecError: There is no such task.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> table = metrics("classification", num_outputs=3)
+        >>> outputs, targets = jnp.eye(3), jnp.array([0, 1, 0])
+        >>> sums = table.add(
+        ...     table.zero(), outputs, targets, jnp.ones(3), jnp.array([1.0, 1.0, 0.0])
+        ... )
+        >>> float(table.finish(sums)["accuracy"])  # the third sample has weight 0
+        1.0
+    """
+    if task == "classification":
+        return Metrics(("loss", "accuracy"), _zero_classes, _classifier(threshold), _finish_classes)
+    if task != "regression":
+        refuse("data.task", f"must be classification or regression, got {task!r}. Use one of them.")
+    scale = np.broadcast_to(np.abs(np.asarray(target_scale or (1.0,), np.float32)), (num_outputs,))
+
     def zero() -> Sums:
-        return {name: jnp.zeros(()) for name in ("weight", "loss", "correct")}
-
-    def add(sums: Sums, outputs: jax.Array, targets: jax.Array, losses: jax.Array, weights: jax.Array) -> Sums:
-        if outputs.shape[-1] == 1:
-            predicted = (outputs[:, 0] > threshold).astype(targets.dtype)
-        else:
-            predicted = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
-        hit = (predicted == targets).astype(losses.dtype)
-        return {
-            "weight": sums["weight"] + jnp.sum(weights),
-            "loss": sums["loss"] + _masked_sum(losses, weights),
-            "correct": sums["correct"] + _masked_sum(hit, weights),
-        }
+        sums = {"weight": jnp.zeros(()), "loss": jnp.zeros(())}
+        per_target = ("squared", "absolute", "target_mean", "target_spread")
+        return sums | {name: jnp.zeros((num_outputs,)) for name in per_target}
 
     def finish(sums: Sums) -> Sums:
-        return {"loss": sums["loss"] / sums["weight"], "accuracy": sums["correct"] / sums["weight"]}
-
-    return Metrics(("loss", "accuracy"), zero, add, finish)
-
-
-def _regression(num_outputs: int, scale: np.ndarray) -> Metrics:
-    per_output = ("squared", "absolute", "target", "target_squared")
-
-    def zero() -> Sums:
-        scalars = {name: jnp.zeros(()) for name in ("weight", "loss")}
-        return scalars | {name: jnp.zeros((num_outputs,)) for name in per_output}
-
-    def add(sums: Sums, outputs: jax.Array, targets: jax.Array, losses: jax.Array, weights: jax.Array) -> Sums:
-        error = outputs - targets
-        chunk = {
-            "squared": error * error,
-            "absolute": jnp.abs(error),
-            "target": targets,
-            "target_squared": targets * targets,
-            "loss": losses,
-        }
-        added = {name: sums[name] + _masked_sum(value, weights) for name, value in chunk.items()}
-        return added | {"weight": sums["weight"] + jnp.sum(weights)}
-
-    def finish(sums: Sums) -> Sums:
-        weight = sums["weight"]
-        spread = sums["target_squared"] - sums["target"] ** 2 / weight
+        squared, weight = sums["squared"], sums["weight"]
         return {
             "loss": sums["loss"] / weight,
-            "rmse": jnp.sqrt(jnp.mean(sums["squared"] / weight * scale**2)),
+            "rmse": jnp.sqrt(jnp.mean(squared / weight * scale**2)),
             "mae": jnp.mean(sums["absolute"] / weight * scale),
-            "r2": jnp.mean(1.0 - sums["squared"] / spread),
+            "r2": jnp.mean(1.0 - squared / sums["target_spread"]),
         }
 
-    return Metrics(("loss", "rmse", "mae", "r2"), zero, add, finish)
+    return Metrics(("loss", "rmse", "mae", "r2"), zero, _add_regression, finish)
 
 
-def metrics(
-    task: str, *, num_outputs: int, target_scale: Sequence[float] = (), threshold: float = 0.0
-) -> Metrics:
-    """Metrics of a task."""
-    if task == "classification":
-        return _classification(threshold)
-    scale = np.abs(np.asarray(target_scale or (1.0,), np.float32))
-    return _regression(num_outputs, np.broadcast_to(scale, (num_outputs,)))
+def _weighted_sum(values: Array, weights: Array) -> Array:
+    """Sum over the batch in which weight 0 hides even NaN."""
+    column = weights.reshape((-1,) + (1,) * (values.ndim - 1))
+    return jnp.sum(jnp.where(column > 0, values * column, 0.0), axis=0)
+
+
+def _zero_classes() -> Sums:
+    return {name: jnp.zeros(()) for name in ("weight", "loss", "correct")}
+
+
+def _classifier(threshold: float) -> Callable[[Sums, Array, Array, Array, Array], Sums]:
+    def add(sums: Sums, outputs: Array, targets: Array, losses: Array, weights: Array) -> Sums:
+        if outputs.shape[-1] == 1:
+            guess = (outputs[:, 0] > threshold).astype(targets.dtype)
+        else:
+            guess = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
+        is_right = (guess == targets).astype(losses.dtype)
+        return {
+            "weight": sums["weight"] + jnp.sum(weights),
+            "loss": sums["loss"] + _weighted_sum(losses, weights),
+            "correct": sums["correct"] + _weighted_sum(is_right, weights),
+        }
+
+    return add
+
+
+def _finish_classes(sums: Sums) -> Sums:
+    weight = sums["weight"]
+    return {"loss": sums["loss"] / weight, "accuracy": sums["correct"] / weight}
+
+
+def _add_regression(
+    sums: Sums, outputs: Array, targets: Array, losses: Array, weights: Array
+) -> Sums:
+    """Errors add up; the spread of the target is joined chunk by chunk around the running mean (Chan et al. 1979)."""
+    error = outputs - targets
+    before, here = sums["weight"], jnp.sum(weights)
+    total = before + here
+    mean = _weighted_sum(targets, weights) / jnp.maximum(here, 1e-30)
+    spread = _weighted_sum(jnp.square(targets - mean[None, :]), weights)
+    apart = mean - sums["target_mean"]
+    share = here / jnp.maximum(total, 1e-30)
+    return {
+        "weight": total,
+        "loss": sums["loss"] + _weighted_sum(losses, weights),
+        "squared": sums["squared"] + _weighted_sum(jnp.square(error), weights),
+        "absolute": sums["absolute"] + _weighted_sum(jnp.abs(error), weights),
+        "target_mean": sums["target_mean"] + apart * share,
+        "target_spread": sums["target_spread"] + spread + jnp.square(apart) * before * share,
+    }

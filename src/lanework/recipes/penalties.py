@@ -1,4 +1,4 @@
-"""Penalties on the weights and clipping of gradients.
+"""Penalties on the weights, decoupled decay, and clipping of gradients.
 
 Must not import `lanework.models`, `lanework.data` or anything above.
 """
@@ -9,58 +9,104 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from lanework.recipes.choices import Hypers
+from lanework.recipes.choices import Array, Hypers
 
 PyTree: TypeAlias = Any
 
-EXEMPT_LEAVES = frozenset({"bias", "b", "scale", "offset", "beta", "gamma", "negative_slope"})
-
-
-def _name(entry: Any) -> str:
-    """The plain text of one entry of a key path of JAX, or of a plain string or index."""
-    for attribute in ("key", "name", "idx"):
-        value = getattr(entry, attribute, None)
-        if value is not None:
-            return str(value)
-    return str(entry)
+# Last names of parameters that no penalty touches: biases, and scale and shift of normalisation layers.
+EXEMPT_LEAVES = frozenset({"bias", "b", "scale", "offset", "shift", "beta", "gamma", "gain"})
 
 
 def exempt(path: tuple[Any, ...]) -> bool:
-    """Whether the parameter at this path is left out of penalties and decay (biases, norm parameters)."""
+    """Whether the parameter at this path is left out of penalties and decay.
+
+    Biases and the parameters of normalisation layers are, told by the last name of the path.
+
+    Args:
+        path: Key path of JAX, or plain names.
+
+    Example:
+        >>> exempt(("dense_0", "bias")), exempt(("dense_0", "kernel"))
+        (True, False)
+    """
     return bool(path) and _name(path[-1]) in EXEMPT_LEAVES
 
 
-def penalty_gradient(params: PyTree, hypers: Hypers) -> PyTree:
-    """Gradient of `l2/2 sum w^2 + l1 sum |w|` over the weights that are not exempt (zeros elsewhere)."""
+def _name(entry: Any) -> str:
+    if isinstance(entry, jax.tree_util.DictKey):
+        return str(entry.key)
+    return str(entry.name) if isinstance(entry, jax.tree_util.GetAttrKey) else str(entry)
 
-    def gradient(path: tuple[Any, ...], weight: jax.Array) -> jax.Array:
-        total = jnp.zeros_like(weight)
-        if exempt(path):
-            return total
-        if "l2" in hypers:
-            total = total + hypers["l2"] * weight
-        if "l1" in hypers:
-            total = total + hypers["l1"] * jnp.sign(weight)
-        return total
+
+def penalty_gradient(params: PyTree, hypers: Hypers) -> PyTree:
+    """Gradient of `l2/2 sum w^2 + l1 sum |w|` over the weights that are not exempt (elsewhere zeros).
+
+    Args:
+        params: The weights.
+        hypers: Strengths `l2` and `l1`; the one that is not there costs nothing.
+
+    Returns:
+        What is to be added to the gradient of the loss, in the shape of the weights. The gradient of |w| at 0 is 0.
+    """
+
+    def gradient(path: tuple[Any, ...], weight: Array) -> Array:
+        terms = []
+        if "l2" in hypers and not exempt(path):
+            terms.append(hypers["l2"] * weight)
+        if "l1" in hypers and not exempt(path):
+            terms.append(hypers["l1"] * jnp.sign(weight))
+        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(weight)
 
     return jax.tree_util.tree_map_with_path(gradient, params)
 
 
-def decay_update(updates: PyTree, params: PyTree, hypers: Hypers) -> PyTree:
-    """Add the decoupled decay `-learning_rate * weight_decay * w` to the updates of weights that are not exempt."""
+def penalty(params: PyTree, hypers: Hypers) -> Array:
+    """The penalty itself, `l2/2 sum w^2 + l1 sum |w|` over the weights that are not exempt (a scalar)."""
+    total = jnp.zeros(())
+    for path, weight in jax.tree_util.tree_leaves_with_path(params):
+        if not exempt(path):
+            total = total + hypers.get("l2", 0.0) / 2 * jnp.sum(jnp.square(weight))
+            total = total + hypers.get("l1", 0.0) * jnp.sum(jnp.abs(weight))
+    return total
 
-    def decayed(path: tuple[Any, ...], update: jax.Array, weight: jax.Array) -> jax.Array:
-        if exempt(path):
-            return update
-        return update - hypers["learning_rate"] * hypers["weight_decay"] * weight
+
+def decay_update(updates: PyTree, params: PyTree, hypers: Hypers) -> PyTree:
+    """Add decoupled decay to the updates: `- learning_rate * weight_decay * w` for weights that are not exempt.
+
+    Args:
+        updates: What the rule adds to the weights.
+        params: The weights before the step.
+        hypers: `learning_rate` (as scheduled) and `weight_decay`.
+
+    Returns:
+        The updates with the decay.
+
+    Source:
+        Loshchilov and Hutter 2017, Decoupled weight decay regularization, https://arxiv.org/abs/1711.05101.
+    """
+    strength = hypers["learning_rate"] * hypers["weight_decay"]
+
+    def decayed(path: tuple[Any, ...], update: Array, weight: Array) -> Array:
+        return update if exempt(path) else update - strength * weight
 
     return jax.tree_util.tree_map_with_path(decayed, updates, params)
 
 
-def clip_by_global_norm(grads: PyTree, max_norm: Any) -> tuple[PyTree, jax.Array]:
-    """Scale gradients down to a global L2 norm of at most `max_norm`; gives the norm before clipping too."""
-    norm = optax.tree.norm(grads)
-    scale = jnp.where(norm > max_norm, max_norm / norm, 1.0)
-    return jax.tree.map(lambda g: g * scale, grads), norm
+def clip_by_global_norm(grads: PyTree, max_norm: Any) -> tuple[PyTree, Array]:
+    """Scale a whole gradient down to an L2 norm of at most `max_norm`.
+
+    Args:
+        grads: Gradients.
+        max_norm: The threshold, above 0; may be traced.
+
+    Returns:
+        The gradients, untouched bit for bit when their norm is within the threshold, and the norm before clipping. A
+        norm that is not finite stays visible in both.
+
+    Source:
+        Pascanu, Mikolov and Bengio 2013, https://arxiv.org/abs/1211.5063.
+    """
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)))
+    scale = jnp.where(norm <= max_norm, 1.0, max_norm / norm)
+    return jax.tree.map(lambda leaf: leaf * scale, grads), norm
