@@ -54,23 +54,26 @@ class Answer:
     Attributes:
         title: One short sentence.
         lead: Sentences that say how much and how sure.
+        test: What the test part says of the best recipe; empty without a test result.
         troubles: What went wrong where, worst first; empty when nothing did.
     """
 
     title: str
     lead: tuple[str, ...]
+    test: str
     troubles: tuple[Trouble, ...]
 
 
 def answer(facts: Facts) -> Answer:
     """Words the findings of a study."""
-    return Answer(_title(facts), tuple(_lead(facts)), tuple(_troubles(facts)))
+    return Answer(_title(facts), tuple(_lead(facts)), _test(facts), tuple(_troubles(facts)))
 
 
 def summary_lines(facts: Facts) -> tuple[str, ...]:
     """The findings as plain lines for a terminal: title, sentences, then the troubles."""
     found = answer(facts)
-    return (found.title, *found.lead, *(f"{item.title}: {item.text}" for item in found.troubles))
+    troubles = (f"{item.title}: {item.text}" for item in found.troubles)
+    return (found.title, *found.lead, *([found.test] if found.test else []), *troubles)
 
 
 def recipe_text(level: LevelFacts) -> str:
@@ -131,15 +134,17 @@ def _num_seeds(level: LevelFacts) -> int:
 def _lead(facts: Facts) -> list[str]:
     if not facts.levels or facts.levels[0].place.interval.num_values == 0:
         return []
-    best = facts.levels[0]
-    sentences = [_reached(facts, best), *_against_others(facts)]
-    test = facts.arm(best.best).test
-    if test.num_values:
-        quantity = facts.metric.label.split(" ", 1)[-1]
-        sentences.append(
-            f"On the test part, which was used once, it has {facts.metric.text(test.mean)} {quantity}."
-        )
-    return sentences
+    return [_reached(facts, facts.levels[0]), *_against_others(facts)]
+
+
+def _test(facts: Facts) -> str:
+    test = facts.arm(facts.levels[0].best).test if facts.levels else None
+    if test is None or not test.num_values:
+        return ""
+    quantity = facts.metric.label.split(" ", 1)[-1]
+    return (
+        f"On the test part, which was used once, it has {facts.metric.text(test.mean)} {quantity}."
+    )
 
 
 def _reached(facts: Facts, best: LevelFacts) -> str:

@@ -166,7 +166,7 @@ def _league(facts: Facts) -> str:
         '<p class="small">Dot: mean over seeds. Bar: 95\u202f% interval. Ticks: single runs. The verdict comes from a '
         "paired test over seeds, corrected for all comparisons.</p>"
         '<table class="league"><thead><tr><th scope="col">Recipe</th><td></td>'
-        f'<th scope="col" class="n">{text(facts.metric.label.split(" ", 1)[-1].capitalize() if not facts.metric.label.split(" ", 1)[-1].isupper() else facts.metric.label.split(" ", 1)[-1])}</th>'
+        f'<th scope="col" class="n">{text(units.sentence(facts.metric.label.split(" ", 1)[-1]).rstrip("."))}</th>'
         f'<th scope="col">Against the best</th></tr></thead><tbody>{rows}{scale}</tbody></table>{more}'
     )
 

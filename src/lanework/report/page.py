@@ -13,10 +13,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 from lanework.report import figures, palette, sections
+from lanework.report.curves import CurveFigure, curve_figure
 from lanework.report.facts import Facts
-from lanework.report.figures import CurveFigure, Figure
+from lanework.report.figures import Figure
 from lanework.report.first import first_screen
+from lanework.report.heat import heat_figures
 from lanework.report.html import island, text
+from lanework.report.rates import rate_figure
 
 MONO: Final = (
     "ui-monospace, SFMono-Regular, 'SF Mono', Menlo, Consolas, 'Liberation Mono', monospace"
@@ -37,9 +40,9 @@ def page(facts: Facts) -> str:
     Returns:
         A complete HTML document that needs nothing from outside.
     """
-    rates = figures.rate_figure(facts)
-    heats = figures.heat_figures(facts)
-    curves = figures.curve_figure(facts)
+    rates = rate_figure(facts)
+    heats = heat_figures(facts)
+    curves = curve_figure(facts)
     body = [
         ("answer", "Answer", first_screen(facts)),
         ("curves", "Curves", _curve_section(curves)),
@@ -109,9 +112,9 @@ def _islands(items: Sequence[Figure], curves: CurveFigure | None) -> str:
         for item in items
         for index, panel in enumerate(item.panels)
     }
-    parts = [island("chart-config", figures.config()), island("charts", charts)]
+    parts = [island("data-config", figures.config()), island("data-charts", charts)]
     if curves is not None:
-        parts.append(island("curves", _curve_data(curves)))
+        parts.append(island("data-curves", _curve_data(curves)))
     return "".join(parts)
 
 
@@ -129,8 +132,8 @@ def _curve_data(item: CurveFigure) -> dict[str, Any]:
             for choice in item.choices
         ],
         "specs": item.specs,
-        "rows": item.rows,
-        "seed_rows": item.seed_rows,
+        "bands": item.bands,
+        "seeds": item.seeds,
     }
 
 

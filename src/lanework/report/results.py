@@ -1,7 +1,7 @@
-"""Facts as ``results.json``: a versioned schema for other programs, described in
-``docs/reference/results.md``. Strict JSON: what is not a finite number is null.
+"""Facts as ``results.json``, a versioned schema for other programs.
 
-Imports `facts` and `answers` only.
+Every key is described in ``docs/reference/results.md``. Strict JSON: what is not a finite number
+is null. Imports `facts` and `answers` only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,19 @@ def results_json(facts: Facts) -> str:
     Returns:
         Strict JSON (no NaN, no infinity), the same text for the same facts.
     """
-    return json.dumps(_finite(results(facts)), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    parts = (f"{_line(key)}: {_block(value)}" for key, value in _finite(results(facts)).items())
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _block(value: Any) -> str:
+    """Lists of objects with one object on a line; everything else on one line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n  " + ",\n  ".join(map(_line, value)) + "\n]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def results(facts: Facts) -> dict[str, Any]:
@@ -53,7 +65,7 @@ def results(facts: Facts) -> dict[str, Any]:
         },
         "answer": {
             "title": found.title,
-            "sentences": found.lead,
+            "sentences": [*found.lead, *([found.test] if found.test else [])],
             "troubles": [
                 {"kind": item.kind, "title": item.title, "text": item.text}
                 for item in found.troubles

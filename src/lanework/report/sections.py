@@ -9,7 +9,8 @@ from typing import Any, Final
 from lanework.report import palette, units
 from lanework.report.answers import STANDINGS, difference_text
 from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts
-from lanework.report.figures import CurveFigure, Figure, Panel
+from lanework.report.curves import CurveFigure
+from lanework.report.figures import Figure, Panel
 from lanework.report.first import MARKS
 from lanework.report.html import Cell, Column, bullets, definitions, swatch, table, text
 
@@ -33,9 +34,14 @@ def figure(item: Figure) -> str:
         _panel(panel, f"{item.name}-{index}", item) for index, panel in enumerate(item.panels)
     )
     body = panels if item.is_wide else f'<div class="panels">{panels}</div>'
+    keys = "".join(
+        f'<li><i style="background:{colour}"></i>{text(label)}</li>'
+        for colour, label in item.legend
+    )
+    legend = f'<ul class="key">{keys}</ul>' if keys else ""
     return (
         f'<figure id="figure-{item.name}"><figcaption><h3>{text(item.title)}</h3>'
-        f"<p>{text(item.caption)}</p></figcaption>{body}</figure>"
+        f"<p>{text(item.caption)}</p></figcaption>{body}{legend}</figure>"
     )
 
 
@@ -215,10 +221,11 @@ _KNOWN_DATA: Final = ("columns", "classes", "decisions", "hints", "parts", "rows
 
 def data(facts: Facts) -> str:
     """What the data is, what was guessed and what was decided."""
-    return "".join(_dataset(one) for one in facts.datasets if one)
+    several = [one for one in facts.datasets if one]
+    return "".join(_dataset(one, index) for index, one in enumerate(several))
 
 
-def _dataset(summary: Mapping[str, Any]) -> str:
+def _dataset(summary: Mapping[str, Any], index: int) -> str:
     target = summary.get("target")
     shown = {
         "source": summary.get("source"),
@@ -238,7 +245,7 @@ def _dataset(summary: Mapping[str, Any]) -> str:
     decided = "<h3>What was decided</h3>" + bullets(decisions) if decisions else ""
     left = f"<div>{definitions(shown)}</div>"
     right = f"<div>{warnings}{decided}</div>" if warnings or decided else ""
-    return f'<div class="grid3">{left}{right}</div>{_classes(summary)}{_columns(summary)}'
+    return f'<div class="grid3">{left}{right}</div>{_classes(summary, index)}{_columns(summary, index)}'
 
 
 def _parts(parts: Any) -> str:
@@ -264,7 +271,7 @@ def _input(value: Any) -> str:
     return f"{kind} {shape}".strip()
 
 
-def _classes(summary: Mapping[str, Any]) -> str:
+def _classes(summary: Mapping[str, Any], index: int) -> str:
     classes = [row for row in summary.get("classes") or () if isinstance(row, Mapping)]
     if not classes:
         return ""
@@ -283,13 +290,17 @@ def _classes(summary: Mapping[str, Any]) -> str:
         for row in classes
     ]  # fmt: skip
     body = table(
-        columns, rows, name="classes", label="Rows of each class by part", is_sortable=False
+        columns,
+        rows,
+        name=f"classes-{index}",
+        label="Rows of each class by part",
+        is_sortable=False,
     )
     is_open = " open" if len(classes) <= 20 else ""
     return f"<details{is_open}><summary>{units.counted(len(classes), 'class', 'classes')}</summary>{body}</details>"
 
 
-def _columns(summary: Mapping[str, Any]) -> str:
+def _columns(summary: Mapping[str, Any], index: int) -> str:
     columns = [row for row in summary.get("columns") or () if isinstance(row, Mapping)]
     if not columns:
         return ""
@@ -304,7 +315,7 @@ def _columns(summary: Mapping[str, Any]) -> str:
     rows = [("", _column_cells(row)) for row in columns]
     total = int(summary.get("num_columns") or len(columns))
     note = f" (the first {len(columns)} are listed)" if total > len(columns) else ""
-    body = table(heads, rows, name="columns", label="Columns of the data")
+    body = table(heads, rows, name=f"columns-{index}", label="Columns of the data")
     is_open = " open" if len(columns) <= MAX_COLUMNS_OPEN else ""
     return f"<details{is_open}><summary>{units.counted(total, 'column')}{note}</summary>{body}</details>"
 
@@ -335,7 +346,7 @@ def _column_values(row: Mapping[str, Any]) -> str:
 
 # ---- plan, timings, machine, file ----------------------------------------------------------
 
-_STAGES: Final = ("import", "data", "load", "compile", "measure", "train", "evaluate", "test", "export", "report")  # fmt: skip
+_STAGES: Final[tuple[str, ...]] = ("import", "data", "load", "compile", "measure", "train", "evaluate", "test", "export", "report")  # fmt: skip
 _STAGE_COLOURS: Final = ("s4", "s3", "s3", "s1", "s5", "s0", "s2", "s2", "quiet", "quiet")
 
 

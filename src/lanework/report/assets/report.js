@@ -4,8 +4,9 @@
     const node = document.getElementById(id);
     return node ? JSON.parse(node.textContent) : null;
   };
-  const charts = read("charts") || {};
-  const config = read("chart-config") || {};
+  const charts = read("data-charts") || {};
+  const config = read("data-config") || {};
+  config.legend = { disable: true }; // legends are HTML here, outside of the drawing
   const fail = (place, error) => {
     place.innerHTML = "";
     const text = document.createElement("p");
@@ -27,19 +28,29 @@
   }
 
   // ---- learning curves: metric, set of lines, single seeds, single lines, zoom -----------------
-  const curves = read("curves");
+  const curves = read("data-curves");
   const box = document.getElementById("curve-chart");
   if (curves && box) {
     const state = { metric: curves.metrics[0], choice: curves.choices[0].name, seeds: false, off: new Set(), view: null, drawing: 0 };
     const legend = document.getElementById("curve-legend");
     const lines = () => curves.choices.find((choice) => choice.name === state.choice).lines;
+    const rowsOf = (line) => {
+      const c = (curves.bands[state.metric] || {})[line.arm];
+      if (!c) return [];
+      const rows = c.e.map((e, i) => ({ a: line.label, e, m: c.m[i], ...(state.seeds ? {} : { l: c.l[i], h: c.h[i] }) })).filter((row) => row.m !== null);
+      if (c.gone && rows.length) rows[rows.length - 1].d = 1;
+      return rows;
+    };
+    const seedsOf = (line) => {
+      const epochs = ((curves.bands[state.metric] || {})[line.arm] || {}).e;
+      const seeds = (curves.seeds[state.metric] || {})[line.arm] || {};
+      return Object.entries(seeds).flatMap(([s, values]) =>
+        values.map((m, i) => ({ a: line.label, e: epochs[i], m, s })).filter((row) => row.m !== null)
+      );
+    };
     const fill = () => {
       const shown = lines().filter((line) => !state.off.has(line.arm));
-      const gather = (rows) =>
-        shown.flatMap((line) => ((rows[state.metric] || {})[line.arm] || []).map((row) => ({ ...row, a: line.label })));
-      let mean = gather(curves.rows);
-      if (state.seeds) mean = mean.map(({ l, h, ...row }) => row);
-      return { mean, seeds: state.seeds ? gather(curves.seed_rows) : [] };
+      return { mean: shown.flatMap(rowsOf), seeds: state.seeds ? shown.flatMap(seedsOf) : [] };
     };
     const redraw = () => {
       const spec = structuredClone(curves.specs[state.metric]);
