@@ -44,7 +44,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; a bad request is told in words and ends with exit code 2."""
     try:
-        app()
+        app(prog_name="lanework")
     except LaneworkError as error:
         print(error, file=sys.stderr)
         sys.exit(BAD_REQUEST)
@@ -173,10 +173,10 @@ def plan(study: StudyFile, *, memory: Memory = None) -> None:
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="One kind, e.g. optimizer.")
+        str | None, typer.Argument(metavar="KIND", help="One kind, e.g. optimizer.")
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One row of it, e.g. adam.")
+        str | None, typer.Argument(metavar="NAME", help="One row of it, e.g. adam.")
     ] = None,
 ) -> None:
     """List everything that can be chosen by name in a study file."""
