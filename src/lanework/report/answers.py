@@ -86,15 +86,6 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {units.short(p, 2)}"
 
 
-def difference_text(facts: Facts, place: Place) -> str:
-    """Signed difference to the best with its interval; empty for the best itself."""
-    if place.against_best is None or place.interval.num_values == 0:
-        return ""
-    metric, difference = facts.metric, place.against_best.difference
-    text = metric.difference_text(difference.mean, is_signed=True)
-    return f"{text} {metric.range_text(difference)}".strip()
-
-
 # ---- title and lead ------------------------------------------------------------------------
 
 
@@ -292,7 +283,7 @@ def _edge_text(facts: Facts, edges: Sequence[Edge]) -> Trouble:
 def _where(facts: Facts, hit: Sequence[RunFacts]) -> str:
     """Names the recipes of some runs: whole levels, or levels with their learning rates."""
     if len(hit) == len(facts.runs):
-        return "every recipe" if len(facts.arms) > 1 else "every seed"
+        return "every recipe, with every seed" if len(facts.arms) > 1 else "every seed"
     arms = {arm.arm: arm for arm in facts.arms}
     counts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for run in hit:
@@ -302,7 +293,7 @@ def _where(facts: Facts, hit: Sequence[RunFacts]) -> str:
         if level.level in counts:
             own = [arms[arm] for arm in level.arms]
             parts.append(_where_in_level(facts, level, own, counts[level.level]))
-    if len(parts) > 6:
+    if len(parts) > 4:
         return _where_at_large(facts, hit, len(parts))
     return "; ".join(parts)
 

@@ -101,7 +101,9 @@ def curve_panel(figure: CurveFigure, *, metric: str, choice: str) -> Panel:
         row for line in lines if line.arm in bands for row in _rows(bands[line.arm], line.label)
     ]
     spec = with_lines(figure.specs[metric], lines, rows)
-    spec["encoding"]["color"]["legend"] = {"title": None}
+    for layer in spec["layer"]:
+        if layer.get("name") == "means":
+            layer["encoding"]["color"]["legend"] = {"title": None}
     return Panel("", "", "", spec)
 
 
@@ -119,18 +121,25 @@ def _rows(columns: Mapping[str, Any], label: str) -> list[Row]:
 
 def with_lines(spec: Spec, lines: Sequence[Line], rows: Sequence[Row]) -> Spec:
     """A description of curves filled with rows and with the colours of its lines."""
-    scale = {"domain": [line.label for line in lines], "range": [line.colour for line in lines]}
-    dashes = {"domain": scale["domain"], "range": [list(line.dash) for line in lines]}
-    encoding = {
-        **spec["encoding"],
-        "color": {**spec["encoding"]["color"], "scale": scale},
-        "strokeDash": {**spec["encoding"]["strokeDash"], "scale": dashes},
+    domain = [line.label for line in lines]
+    ranges = {
+        "color": [line.colour for line in lines],
+        "strokeDash": [list(line.dash) for line in lines],
     }
-    return {
-        **spec,
-        "encoding": encoding,
-        "datasets": {"mean": list(rows), "seeds": []},
-    }
+    layers = []
+    for layer in spec["layer"]:
+        if layer.get("name") == "seeds" or (
+            layer.get("name") == "ends" and not any("d" in row for row in rows)
+        ):
+            continue
+        encoding = {
+            channel: {**item, "scale": {"domain": domain, "range": ranges[channel]}}
+            if channel in ranges and "field" in item
+            else item
+            for channel, item in layer.get("encoding", {}).items()
+        }
+        layers.append({**layer, "encoding": encoding} if encoding else layer)
+    return {**spec, "layer": layers, "datasets": {"mean": list(rows)}}
 
 
 def _choices(facts: Facts) -> tuple[CurveChoice, ...]:
@@ -204,16 +213,18 @@ def _curve_spec(facts: Facts, metric: Metric, bands: Mapping[int, Mapping[str, A
         {"field": "l", "title": "95 % low", "format": number},
         {"field": "h", "title": "95 % high", "format": number},
     ]
+    colour = {"field": "a", "type": "nominal", "legend": None}
+    dash = {"field": "a", "type": "nominal", "legend": None}
     chance = metric.chance if metric.name == facts.metric.name else None
     layers: list[Spec] = []
     if chance is not None and means and lowest <= chance * metric.factor * 1.6:
         layers.append(_chance_layer(chance * metric.factor))
     layers += [
-        {"mark": {"type": "area", "opacity": 0.16, "clip": True}, "encoding": {"y": {**y, "field": "l"}, "y2": {"field": "h"}, "strokeDash": {"value": [1, 0]}}},
-        {"data": {"name": "seeds"}, "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.55, "clip": True}, "encoding": {"detail": {"field": "s", "type": "nominal"}}},
-        {"mark": {"type": "line", "strokeWidth": 2, "clip": True, "invalid": "break-paths-show-domains"}, "params": [{"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"}, "bind": "scales"}]},
-        {"mark": {"type": "point", "opacity": 0, "size": 120, "filled": True, "clip": True}, "encoding": {"tooltip": tooltip}},
-        {"transform": [{"filter": "datum.d"}], "mark": {"type": "point", "shape": "cross", "angle": 45, "size": 60, "filled": True, "color": palette.variable("bad"), "opacity": 1}, "encoding": {"color": {"value": palette.variable("bad")}, "tooltip": [{"field": "a", "title": "diverged"}, {"field": "e", "title": "epoch"}]}},
+        {"name": "bands", "mark": {"type": "area", "opacity": 0.16, "clip": True}, "encoding": {"x": x, "y": {**y, "field": "l"}, "y2": {"field": "h"}, "color": colour}},
+        {"name": "seeds", "data": {"name": "seeds"}, "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.55, "clip": True}, "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash, "detail": {"field": "s", "type": "nominal"}}},
+        {"name": "means", "mark": {"type": "line", "strokeWidth": 2, "clip": True}, "encoding": {"x": x, "y": y, "color": colour, "strokeDash": dash}, "params": [{"name": "zoom", "select": {"type": "interval", "zoom": "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"}, "bind": "scales"}]},
+        {"name": "points", "mark": {"type": "point", "opacity": 0, "size": 120, "filled": True, "clip": True}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip}},
+        {"name": "ends", "transform": [{"filter": "datum.d"}], "mark": {"type": "point", "shape": "cross", "angle": 45, "size": 60, "filled": True, "opacity": 1}, "encoding": {"x": x, "y": y, "color": {"value": palette.variable("bad")}, "tooltip": [{"field": "a", "title": "diverged"}, {"field": "e", "title": "epoch"}]}},
     ]  # fmt: skip
     return {
         "$schema": SCHEMA,
@@ -221,14 +232,8 @@ def _curve_spec(facts: Facts, metric: Metric, bands: Mapping[int, Mapping[str, A
         "width": "container",
         "height": 340,
         "data": {"name": "mean"},
-        "encoding": {
-            "x": x,
-            "y": y,
-            "color": {"field": "a", "type": "nominal", "legend": None},
-            "strokeDash": {"field": "a", "type": "nominal", "legend": None},
-        },
         "layer": layers,
-    }  # fmt: skip
+    }
 
 
 def _chance_layer(value: float) -> Spec:
@@ -236,8 +241,8 @@ def _chance_layer(value: float) -> Spec:
     return {
         "data": {"values": [{"c": value, "t": "guessing"}]},
         "layer": [
-            {"mark": {"type": "rule", "strokeWidth": 1}, "encoding": {**quiet, "x": None, "y": {"field": "c", "type": "quantitative"}}},
-            {"mark": {"type": "text", "align": "right", "dy": -6, "fontSize": 11}, "encoding": {"x": {"value": "width"}, "y": {"field": "c", "type": "quantitative"}, "text": {"field": "t"}, "color": {"value": palette.variable("ink-3")}, "strokeDash": {"value": [1, 0]}}},
+            {"mark": {"type": "rule", "strokeWidth": 1}, "encoding": {**quiet, "y": {"field": "c", "type": "quantitative"}}},
+            {"mark": {"type": "text", "align": "right", "dy": -6, "fontSize": 11}, "encoding": {"x": {"value": "width"}, "y": {"field": "c", "type": "quantitative"}, "text": {"field": "t"}, "color": {"value": palette.variable("ink-3")}}},
         ],
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -186,7 +186,7 @@ class LevelFacts:
     """Arms that differ in learning rate only, judged by the best of them.
 
     Attributes:
-        level: Number; also decides the colour everywhere in the report.
+        level: Number, 0 for the best; also decides the colour everywhere in the report.
         label: The values of the other factors, for example ``adam``.
         rate: Learning rate of the best arm, None when it is not varied.
         arms: Arm numbers.
@@ -501,6 +501,9 @@ def _compare(
     for one in arms:
         best.setdefault(one.level, one)
     order = _rank([one.arm for one in best.values()], by_arm, metric)
+    by_number = {one.arm: one for one in arms}
+    new = {by_number[arm].level: number for number, (arm, _) in enumerate(order)}
+    arms = tuple(replace(one, level=new[one.level]) for one in arms)
     by_number = {one.arm: one for one in arms}
     levels = tuple(
         _level_facts(by_number[arm], place, arms=arms, factors=factors) for arm, place in order

@@ -8,23 +8,12 @@ but titles, axes and captions. Must not import Altair, pandas or JAX.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-
 from lanework.report import palette, units
-from lanework.report.facts import (
-    ArmFacts,
-    Curve,
-    FactorFacts,
-    Facts,
-    LevelFacts,
-    Metric,
-    metric_named,
-)
-from lanework.stats import band
+from lanework.report.facts import ArmFacts, Facts
 
 Spec: TypeAlias = dict[str, Any]
 Row: TypeAlias = dict[str, Any]
@@ -104,6 +93,13 @@ def config() -> Spec:
     }
 
 
+def without_legends(spec: Any) -> Any:
+    """A chart without its legends, for a page that draws them itself."""
+    if isinstance(spec, dict):
+        return {key: None if key == "legend" else without_legends(v) for key, v in spec.items()}
+    return [without_legends(item) for item in spec] if isinstance(spec, list) else spec
+
+
 def standalone(panel: Panel, *, title: str, is_dark: bool = False, width: int = 640) -> Spec:
     """A chart that needs no page: with rows, title, background and real colours."""
     colours = palette.DARK if is_dark else palette.LIGHT
@@ -181,6 +177,7 @@ def recipe_figure(facts: Facts) -> Figure | None:
 
 
 def has_values(arms: Sequence[ArmFacts]) -> bool:
+    """Whether any of the arms has a result."""
     return any(arm.place.interval.num_values for arm in arms)
 
 

@@ -35,14 +35,17 @@ def first_screen(facts: Facts) -> str:
     """The section that answers the study's question."""
     found = answer(facts)
     lead = " ".join(text(sentence) for sentence in found.lead)
+    league, troubles = _league(facts), _trouble_list(facts, found.troubles)
+    both = (
+        f'<div class="two"><div>{league}</div><div>{troubles}</div></div>' if league else troubles
+    )
     notes = f'<p class="about">{text(facts.notes)}</p>' if facts.notes else ""
     return (
         '<section id="answer" aria-labelledby="title">'
         f'<p class="eyebrow">{text(_eyebrow(facts))}</p>'
         f'<h1 id="title">{text(found.title)}</h1>'
         f'<p class="lead">{lead}</p>{notes}{_tiles(facts)}'
-        f'<div class="two"><div>{_league(facts)}</div><div>{_trouble_list(facts, found.troubles)}</div></div>'
-        f"{_lanes(facts)}</section>"
+        f"{both}{_lanes(facts)}</section>"
     )
 
 
@@ -113,16 +116,16 @@ def _trouble_tile(facts: Facts) -> str:
     bad = sum(run.is_bad for run in facts.runs)
     chance = sum(run.verdict == "chance" for run in facts.runs)
     healed = sum(run.num_healed > 0 and not run.is_bad for run in facts.runs)
-    total = units.counted(len(facts.runs), "run")
+    total = units.count(len(facts.runs))
     if not bad and not chance:
         sub = f"{units.counted(healed, 'run')} healed on the way" if healed else "nothing diverged"
-        return _tile("Went wrong", f"0 of {units.count(len(facts.runs))}", sub, kind="good")
+        return _tile("Went wrong", f"0 of {total}", sub, kind="good")
     parts = [f"{units.count(bad)} diverged"] if bad else []
     parts += [f"{units.count(chance)} at chance"] if chance else []
     parts += [f"{units.count(healed)} healed"] if healed else []
     return _tile(
         "Went wrong",
-        f"{units.count(bad + chance)} of {total.split()[0]}",
+        f"{units.count(bad + chance)} of {total}",
         ", ".join(parts),
         kind="bad",
     )
@@ -150,7 +153,7 @@ def _league(facts: Facts) -> str:
     levels = [
         level for level in facts.levels if level.place.interval.num_values or level.place.num_bad
     ]
-    if not levels:
+    if not any(level.place.interval.num_values for level in levels):
         return ""
     shown = levels[:MAX_LEAGUE]
     low, high = _league_scale(facts, shown)
@@ -347,9 +350,14 @@ def _lanes(facts: Facts) -> str:
     return (
         f'<div class="lanes{dense}"><h2>Every run</h2>'
         f'<p class="small">Each square is one run; a group holds the seeds of one recipe.{text(across)}</p>'
-        f'<div class="lanes-scroll" tabindex="0" role="region" aria-label="Outcome of every run"><table>{heads}<tbody>{body}</tbody></table></div>'
+        f'<div class="lanes-scroll" tabindex="0" role="region" aria-label="Outcome of every run"><table style="--n:{_squares_across(len(facts.seeds))}">{heads}<tbody>{body}</tbody></table></div>'
         f'<ul class="key">{key}</ul>{rest}</div>'
     )  # fmt: skip
+
+
+def _squares_across(num_seeds: int) -> int:
+    rows = math.ceil(num_seeds / 6)
+    return math.ceil(num_seeds / rows)
 
 
 def _lane_cells(facts: Facts) -> tuple[list[str], list[tuple[str, list[list[RunFacts]]]]]:

@@ -108,7 +108,7 @@ def _style() -> str:
 
 def _islands(items: Sequence[Figure], curves: CurveFigure | None) -> str:
     charts = {
-        f"{item.name}-{index}": panel.spec
+        f"{item.name}-{index}": figures.without_legends(panel.spec)
         for item in items
         for index, panel in enumerate(item.panels)
     }

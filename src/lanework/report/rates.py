@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 
@@ -109,7 +108,9 @@ def _rate_panel(
         ),
         *_mean_layers(shown, x, y, colour),
         _runs_layer(facts, arms, rate, x=x, y=y, colour=colour),
-        *_best_layers([best] if best else [], x, y, colour),
+        *_best_layers(
+            [best] if best else [], x, y, colour, dy=-13 if facts.metric.direction == "max" else 19
+        ),
     ]
     spec: Spec = {
         "$schema": SCHEMA,
@@ -197,11 +198,11 @@ def _runs_layer(
     }
 
 
-def _best_layers(rows: Sequence[Row], x: Row, y: Row, colour: str) -> list[Spec]:
+def _best_layers(rows: Sequence[Row], x: Row, y: Row, colour: str, *, dy: int) -> list[Spec]:
     values = [{**row, "label": units.short(row["rate"])} for row in rows]
     text = {
         "type": "text",
-        "dy": -13,
+        "dy": dy,
         "fontSize": 11,
         "fontWeight": 600,
         "color": palette.variable("ink"),
@@ -252,5 +253,5 @@ def _value_domain(facts: Facts, rows: Sequence[Row]) -> list[float]:
         )
         low = max(low, means.min() - (high - means.min()) * 0.1)
     air = (high - low) * 0.1 or abs(high) * 0.05 or 1.0
-    top = high + air * (1.4 if not facts.metric.is_fraction or high < 100 else 1.2)
-    return [round(low - air * 0.5, 6), round(top, 6)]
+    below, above = (0.5, 1.4) if facts.metric.direction == "max" else (1.8, 0.6)
+    return [round(low - air * below, 6), round(high + air * above, 6)]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lanework.report import palette, units
-from lanework.report.answers import STANDINGS, difference_text
-from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts
+from lanework.report.answers import STANDINGS
 from lanework.report.curves import CurveFigure
+from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts
 from lanework.report.figures import Figure, Panel
 from lanework.report.first import MARKS
 from lanework.report.html import Cell, Column, bullets, definitions, swatch, table, text
@@ -71,13 +71,13 @@ def curves(item: CurveFigure) -> str:
         )
         choices = f'<label class="pick">Show <select id="curve-choice">{options}</select></label>'
     return (
-        '<figure id="figure-curves"><figcaption><h3>By epoch</h3><p>Lines are means over seeds, bands their 95\u202f% '
+        '<figure id="figure-curves"><figcaption><p>Lines are means over seeds, bands their 95\u202f% '
         "intervals. Drag to move, Ctrl + wheel to zoom, double click to go back; a \u00d7 marks the last value before every "
         "seed diverged.</p></figcaption>"
         f'<div class="controls"><div class="seg" role="group" aria-label="Metric">{metrics}</div>{choices}'
         '<button type="button" id="curve-seeds" aria-pressed="false">Single seeds</button>'
-        '<div class="seg" role="group" aria-label="Zoom"><button type="button" data-zoom="in">Last half</button>'
-        '<button type="button" data-zoom="back">Earlier</button><button type="button" data-zoom="all">Whole</button></div></div>'
+        '<div class="seg" role="group" aria-label="Zoom"><button type="button" data-zoom="all">Whole</button>'
+        '<button type="button" data-zoom="in">Last half</button></div></div>'
         '<ul class="legend" id="curve-legend" aria-label="Lines; press to hide or show"></ul>'
         '<div class="chart" id="curve-chart" role="img" aria-label="Learning curves"></div></figure>'
     )
@@ -93,7 +93,7 @@ def arms(facts: Facts) -> str:
     columns = [
         Column("Rank", True),
         *(heads or [Column("Recipe")]),
-        *(Column(label, True) for label in ("Mean", "95\u202f% interval", "Against the best")),
+        *(Column(label, True) for label in ("Mean", "95\u202f% interval", _against_head(facts))),
         Column("Verdict"),
         *(Column(label, True) for label in ("Test", "Diverged", "Healed", "Time")),
     ]
@@ -120,13 +120,26 @@ def _arm_cells(facts: Facts, arm: ArmFacts, factors: Sequence[FactorFacts]) -> l
         *(names or [Cell(text(arm.label))]),
         Cell(text(metric.text(mean)), _key(mean), True),
         Cell(text(metric.range_text(place.interval)), _key(place.interval.low), True),
-        Cell(text(difference_text(facts, place)), _key(against), True),
+        Cell(text(_against_text(facts, arm)), _key(against), True),
         Cell(f'<span class="nowrap" title="{text(meaning)}">{text(label)}</span>'),
         Cell(text(metric.text(arm.test.mean) if arm.test.num_values else "\u2013"), _key(arm.test.mean), True),
         Cell(_count_of(arm.num_diverged, total), arm.num_diverged, True),
         Cell(_count_of(arm.num_healed, total), arm.num_healed, True),
         Cell(units.seconds(arm.seconds), arm.seconds, True),
     ]  # fmt: skip
+
+
+def _against_head(facts: Facts) -> str:
+    unit = "points" if facts.metric.is_fraction else facts.metric.unit
+    return f"Against the best ({unit})" if unit else "Against the best"
+
+
+def _against_text(facts: Facts, arm: ArmFacts) -> str:
+    paired, metric = arm.place.against_best, facts.metric
+    if paired is None or not arm.place.interval.num_values:
+        return ""
+    number = units.fixed(paired.difference.mean * metric.factor, metric.decimals, is_signed=True)
+    return f"{number} {metric.range_text(paired.difference)}".strip()
 
 
 def _factor_cell(arm: ArmFacts, factor: FactorFacts, index: int) -> Cell:
@@ -230,7 +243,7 @@ def _dataset(summary: Mapping[str, Any], index: int) -> str:
     shown = {
         "source": summary.get("source"),
         "task": summary.get("task"),
-        "rows": summary.get("rows"),
+        "rows": units.count(int(summary.get("rows") or 0)),
         "parts": _parts(summary.get("parts")),
         "target": target.get("name") if isinstance(target, Mapping) else target,
         "target_range": _target_range(target),
@@ -424,7 +437,9 @@ def _timings(facts: Facts) -> str:
         "total_s": total or None,
         "training_per_run_s": sum(shares) / len(shares) if shares else None,
         "testing_per_run_s": sum(tests) / len(tests) if tests else None,
-        "speed": f"{units.metric_prefix(rate)}samples/s" if isinstance(rate, int | float) else None,
+        "speed": f"{units.metric_prefix(rate)} samples/s".replace(f"{units.THIN} ", " ")
+        if isinstance(rate, int | float)
+        else None,
     }
     return (
         '<h3 style="margin-top:1.5rem">Where the time went</h3><p class="about">Compiling goes on beside training, so the stages '

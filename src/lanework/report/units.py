@@ -153,7 +153,8 @@ def by_name(name: str, value: Any) -> str:
         return scalar(value)
     if name.endswith("_per_s"):
         unit = name.removesuffix("_per_s").rsplit("_", 1)[-1]
-        return f"{metric_prefix(value)}{unit}/s"
+        space = " " if unit == "samples" else ""
+        return f"{metric_prefix(value)}{space}{unit}/s"
     if name.endswith(("_s", "seconds")):
         return seconds(value)
     if name.endswith("_bytes"):

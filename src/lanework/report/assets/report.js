@@ -6,7 +6,6 @@
   };
   const charts = read("data-charts") || {};
   const config = read("data-config") || {};
-  config.legend = { disable: true }; // legends are HTML here, outside of the drawing
   const fail = (place, error) => {
     place.innerHTML = "";
     const text = document.createElement("p");
@@ -55,9 +54,16 @@
     const redraw = () => {
       const spec = structuredClone(curves.specs[state.metric]);
       const domain = lines().map((line) => line.label);
-      spec.encoding.color.scale = { domain, range: lines().map((line) => line.colour) };
-      spec.encoding.strokeDash.scale = { domain, range: lines().map((line) => line.dash) };
+      const ranges = { color: lines().map((line) => line.colour), strokeDash: lines().map((line) => line.dash) };
       spec.datasets = fill();
+      const has = { bands: !state.seeds, seeds: state.seeds, ends: spec.datasets.mean.some((row) => row.d) };
+      spec.layer = spec.layer.filter((layer) => has[layer.name] !== false);
+      for (const layer of spec.layer) {
+        for (const channel of Object.keys(ranges)) {
+          const item = (layer.encoding || {})[channel];
+          if (item && item.field) item.scale = { domain, range: ranges[channel] };
+        }
+      }
       const turn = ++state.drawing;
       return draw(box, spec).then((result) => {
         if (result && turn === state.drawing) state.view = result.view;
@@ -106,17 +112,17 @@
       seeds.setAttribute("aria-pressed", String(state.seeds));
       redraw();
     });
-    const zoom = (change) => {
-      const view = state.view;
-      if (!view) return;
-      const [low, high] = view.scale("x").domain();
-      view.signal("zoom_e", change(Number(low), Number(high))).runAsync();
+    const lastHalf = () => {
+      if (!state.view) return;
+      const [low, high] = state.view.scale("x").domain().map(Number);
+      const start = low + (high - low) / 2;
+      const ends = fill().mean.filter((row) => row.e >= start && row.e <= high).flatMap((row) => [row.m, row.l, row.h]);
+      const known = ends.filter((value) => typeof value === "number");
+      if (!known.length) return;
+      const air = (Math.max(...known) - Math.min(...known)) * 0.08 || 0.01;
+      state.view.signal("zoom_e", [start, high]).signal("zoom_m", [Math.min(...known) - air, Math.max(...known) + air]).runAsync();
     };
-    const actions = {
-      in: () => zoom((low, high) => [low + (high - low) / 2, high]),
-      back: () => zoom((low, high) => [low - (high - low) / 2, high - (high - low) / 2]),
-      all: () => redraw(),
-    };
+    const actions = { in: lastHalf, all: redraw };
     for (const button of document.querySelectorAll("[data-zoom]")) {
       button.addEventListener("click", actions[button.dataset.zoom]);
     }
