@@ -45,7 +45,10 @@ def _after_rate(read: Read, scaled: optax.GradientTransformation) -> optax.Gradi
 
 
 def _momentum(read: Read) -> optax.GradientTransformation:
-    return _after_rate(read, optax.trace(decay=read("momentum")))
+    trace = optax.trace(decay=read("momentum"))
+    if read("form") == "velocity":  # v = m v - a g: the rate is inside v
+        return optax.chain(optax.scale(-read("learning_rate")), trace)
+    return _after_rate(read, trace)
 
 
 def _nesterov(read: Read) -> optax.GradientTransformation:
@@ -80,7 +83,7 @@ def _adagrad(read: Read) -> optax.GradientTransformation:
 
 
 def _adadelta(read: Read) -> optax.GradientTransformation:
-    return _after_rate(read, optax.scale_by_adadelta(rho=read("decay"), eps=read("eps")))
+    return _after_rate(read, optax.scale_by_adadelta(rho=read("rho"), eps=read("eps")))
 
 
 class _CenteredState(NamedTuple):

@@ -1,0 +1,1 @@
+"""Contract tests: one body over every row of the catalogue."""
