@@ -96,9 +96,8 @@ class Metric:
         """A value with its unit."""
         shown = None if value is None else value * self.factor
         text = units.fixed(shown, self.decimals)
-        return (
-            f"{text}{units.THIN}{self.unit}" if has_unit and self.unit and value == value else text
-        )
+        is_known = value is not None and not math.isnan(value)
+        return f"{text}{units.THIN}{self.unit}" if has_unit and self.unit and is_known else text
 
     def range_text(self, interval: Interval) -> str:
         """The bounds of an interval in square brackets, or nothing when there are none."""
