@@ -139,7 +139,9 @@ def why_missing(case: dict, bar: Bar) -> str:
     """Which contender has no figure, and why."""
     for name in (bar.ours, bar.theirs):
         contender = case.get("contenders", {}).get(name)
-        if name and contender is not None and not contender.get("repetitions"):
+        if name and "contenders" in case and contender is None:
+            return f"{name} was not run"
+        if contender is not None and not contender.get("repetitions"):
             reason = contender.get("skipped") or contender.get("failed", "")
             return f"{name}: {reason.strip().splitlines()[-1] if reason else 'no figure'}"
     return "not measured"
