@@ -27,6 +27,19 @@ class Check:
     is_met: bool | None
     missing: str = ""
 
+    def is_met_only_by_default(self) -> bool:
+        """Whether the bar is reached against the peer's defaults, but not against its best variant."""
+        known = self.value_best is not None and self.bar.bar is not None
+        return bool(self.is_met and known and self.value_best < self.bar.bar)
+
+    def verdict(self) -> str:
+        """Met, missed and by how much, or why there is no figure; in words."""
+        if self.value is None:
+            return f"not measured: {self.missing}"
+        if self.is_met_only_by_default():
+            return "met, but not against the fastest variant"
+        return {True: "met", False: f"MISSED, {self.short_of()}", None: "no bar"}[self.is_met]
+
     def short_of(self) -> str:
         """By how much the bar is missed, in words; empty when it is not."""
         if self.is_met is not False or self.value is None or self.bar.bar is None:
@@ -161,9 +174,8 @@ def lines(result: dict) -> list[str]:
         goal = f"{sign} {show(bar.bar, bar.unit)}" if bar.bar is not None else "aim"
         if bar.aim is not None:
             goal += f" (aim {show(bar.aim, bar.unit)})"
-        state = {True: "met", False: f"MISSED, {found.short_of()}", None: "no bar"}[found.is_met]
-        if found.value is None:
-            state = f"not measured ({found.missing})"
         best = f"  [best variant: {show(found.value_best, bar.unit)}]" if found.value_best else ""
-        rows.append(f"{bar.text:78s} {show(found.value, bar.unit):>10s}  {goal:20s} {state}{best}")
+        rows.append(
+            f"{bar.text:78s} {show(found.value, bar.unit):>10s}  {goal:20s} {found.verdict()}{best}"
+        )
     return rows

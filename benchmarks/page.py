@@ -146,9 +146,7 @@ def bar_row(found: Check) -> str:
     bar = found.bar
     sign = "at most" if bar.is_ceiling else "at least"
     goal = f"{sign} {show(bar.bar, bar.unit)}" if bar.bar is not None else "none"
-    verdict = {True: "met", False: f"**missed**, {found.short_of()}", None: "no bar"}[found.is_met]
-    if found.value is None:
-        verdict = f"not measured: {found.missing}"
+    verdict = found.verdict().replace("MISSED", "**missed**")
     cells = [bar.text, show(found.value, bar.unit), show(found.value_best, bar.unit), goal]
     return f"| {' | '.join(cells)} | {show(bar.aim, bar.unit)} | {verdict} |"
 
