@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanework.api.training import Laid, Prepared
+from lanework.api.preparing import Laid, Prepared
 from lanework.cohort import plan
 
 

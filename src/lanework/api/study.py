@@ -19,7 +19,8 @@ from lanework.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lanework.api.training import Prepared, Watcher
+    from lanework.api.preparing import Prepared
+    from lanework.api.session import Watcher
     from lanework.export import Model
 
 FROM_PYTHON = "<object>"
@@ -144,15 +145,17 @@ class Study:
         """
         begun = time.perf_counter()
         target = Path(folder) if folder else Path("runs") / self.spec.study
-        known = _make_room(target, self.spec, resume=resume, overwrite=overwrite)
-        if known is not None and known.get("complete"):
-            return Results(target)
+        known = _make_room(target, resume=resume, overwrite=overwrite)
         from lanework.api import training
 
         clock = {"import": time.perf_counter() - begun}
         mark = time.perf_counter()
         prepared = self._prepare(memory=memory, known=known, is_monitored=is_monitored)
         clock["prepare"] = time.perf_counter() - mark
+        if known is not None:
+            training.check_same(target, prepared)
+            if known["complete"]:
+                return Results(target, module=self._module)
         target.mkdir(parents=True, exist_ok=True)
         training.carry_out(
             prepared,
@@ -168,7 +171,7 @@ class Study:
     def _prepare(
         self, *, memory: float | None, known: Mapping[str, Any] | None, is_monitored: bool = True
     ) -> Prepared:
-        from lanework.api import training
+        from lanework.api import preparing
         from lanework.cohort import devices
         from lanework.data import peek
 
@@ -177,7 +180,7 @@ class Study:
             raise SpecError(problems, where=self.spec.study)
         devices.prepare()
         strategies = {bucket["key"]: bucket for bucket in (known or {}).get("buckets", [])}
-        return training.prepare(
+        return preparing.prepare(
             self.spec,
             arrays=self._arrays,
             module=self._module,
@@ -219,9 +222,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and not isinstance(value, str) else value
 
 
-def _make_room(
-    folder: Path, spec: specs.StudySpec, *, resume: bool, overwrite: bool
-) -> Mapping[str, Any] | None:
+def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:
     """Decide what to do with a folder that may hold something; the stored plan when resuming."""
     records = folder / "records.sqlite"
     if overwrite and records.exists():
@@ -234,18 +235,12 @@ def _make_room(
         return None
     with Store(folder, create=False) as store:
         is_complete = bool(store.meta("complete"))
-        is_same = store.meta("hash") == specs.content_hash(spec)
         plan: Mapping[str, Any] | None = store.meta("plan")
     if not resume:
         state = "a complete study" if is_complete else "an interrupted study"
         raise StoreError(
             f"{folder}: a new study needs an empty folder, this one holds {state}. Continue it with --resume, replace it with "
             "--overwrite, or give another folder with --out."
-        )
-    if not is_same:
-        raise StoreError(
-            f"{folder}: to resume, the study must be the one that was started there, but it has changed since. Put the old settings "
-            "back, give another folder with --out, or start again with --overwrite."
         )
     if plan is None:  # killed before anything was planned: start afresh
         shutil.rmtree(folder)
@@ -261,9 +256,9 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """The plan as plain values (as stored with the study)."""
-        from lanework.api import training
+        from lanework.api import preparing
 
-        return training.plan_record(self.prepared)
+        return preparing.plan_record(self.prepared)
 
     def text(self) -> str:
         """The plan in words."""

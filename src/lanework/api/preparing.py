@@ -1,0 +1,175 @@
+"""A study up to the point where something would be trained: data loaded, grid expanded, lanes laid out.
+
+Owns `Prepared`, from which both the plan that is printed and the training start. Trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lanework import data as data_package
+from lanework.cohort import devices, history, plan
+from lanework.cohort.program import Strategy
+from lanework.errors import DataError
+from lanework.spec import Arm, StudySpec, content_hash, expand, resolve
+
+MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One bucket of a prepared study: its functions, cost and layout."""
+
+    bucket: plan.Bucket
+    functions: tuple[Any, Any, Any]
+    estimate: plan.Estimate
+    strategy: Strategy
+    why: str
+    is_measured: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study up to the point where something would be trained."""
+
+    spec: StudySpec
+    spec_hash: str
+    arms: tuple[Arm, ...]
+    datasets: tuple[data_package.Dataset, ...]
+    metric: str
+    laid: tuple[Laid, ...]
+    memory_bytes: float
+    module: Any = None
+
+
+def prepare(
+    spec: StudySpec,
+    *,
+    arrays: Any = None,
+    module: Any = None,
+    memory_bytes: float | None = None,
+    strategies: Mapping[str, Any] | None = None,
+    is_monitored: bool = True,
+) -> Prepared:
+    """Load the data, expand the grid, sort runs into buckets and lay out lanes.
+
+    Args:
+        spec: The study.
+        arrays: Data given from Python, see `lanework.data.load`.
+        module: `nnx.Module` class given from Python.
+        memory_bytes: What lanes may use; 60 % of the machine's memory by default.
+        strategies: Layouts by bucket key from an earlier start of the same study, which are then kept.
+        is_monitored: Whether layers are watched.
+    """
+    import jax
+
+    first = data_package.load(spec.data, arrays=arrays)
+    spec = resolve(spec, task=first.task)
+    arms = expand(spec)
+    datasets, data_of_arm = _load_data(arms, arrays, known={spec.data.model_dump_json(): first})
+    metric = spec.report.metric or ""
+    memory = memory_bytes or MEMORY_SHARE * devices.total_memory_bytes()
+    laid = []
+    for bucket in plan.buckets(spec, arms, datasets, data_of_arm):
+        dataset = datasets[bucket.data]
+        functions = plan.functions(
+            bucket, dataset, metric=metric, is_monitored=is_monitored, module=module
+        )
+        estimate = plan.estimate(bucket, dataset, functions)
+        strategy, why = plan.choose(
+            bucket,
+            estimate,
+            num_devices=len(jax.devices()),
+            backend=jax.default_backend(),
+            memory_bytes=memory,
+        )
+        known = (strategies or {}).get(bucket.key) or _remembered(bucket, strategy)
+        if known:
+            strategy, why = Strategy(**known["strategy"]), known["why"]
+        laid.append(Laid(bucket, functions, estimate, strategy, why, bool(known)))
+    # Hashed with the task filled in, so that the study.yaml left in the folder is the same study.
+    return Prepared(spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module)
+
+
+def _remembered(bucket: plan.Bucket, guess: Strategy) -> Mapping[str, Any] | None:
+    """The layout that was measured for this very bucket on this machine, if it still fits."""
+    entry = history.recall().get(history.bucket_key(bucket.key), {})
+    layout = entry.get("strategy")
+    if (
+        not layout
+        or layout["num_devices"] != guess.num_devices
+        or layout["width"] > guess.width + guess.group * guess.num_devices
+    ):
+        return None
+    return {"strategy": layout, "why": entry["why"]}
+
+
+def _load_data(
+    arms: Sequence[Arm], arrays: Any, *, known: dict[str, data_package.Dataset]
+) -> tuple[tuple[data_package.Dataset, ...], tuple[int, ...]]:
+    """Each distinct data configuration once, and which one each arm uses."""
+    loaded: dict[str, data_package.Dataset] = {}
+    which = []
+    for arm in arms:
+        key = arm.config.data.model_dump_json()
+        if key not in loaded:
+            loaded[key] = known.get(key) or data_package.load(arm.config.data, arrays=arrays)
+        which.append(list(loaded).index(key))
+    tasks = {dataset.task for dataset in loaded.values()}
+    if len(tasks) > 1:
+        raise DataError(
+            "all arms of a study must have the same task, got classification and regression. Compare them in two studies."
+        )
+    return tuple(loaded.values()), tuple(which)
+
+
+def num_samples(bucket: plan.Bucket) -> float:
+    """Training samples that all runs of a bucket see together, filling included."""
+    return float(len(bucket.runs)) * bucket.total_steps * bucket.shapes.batch_size
+
+
+def plan_record(prepared: Prepared) -> dict[str, Any]:
+    """The plan as it is stored and shown: buckets with layout, reason and cost."""
+    return {
+        "runs": sum(len(laid.bucket.runs) for laid in prepared.laid),
+        "memory_bytes": prepared.memory_bytes,
+        "buckets": [
+            {
+                "index": laid.bucket.index,
+                "key": laid.bucket.key,
+                "arms": [prepared.arms[arm].name for arm in laid.bucket.arms],
+                "runs": len(laid.bucket.runs),
+                "steps": laid.bucket.total_steps,
+                "segments": len(laid.bucket.boundaries),
+                "batch_size": laid.bucket.shapes.batch_size,
+                "parameters": laid.estimate.num_params,
+                "flops": laid.estimate.flops,
+                "lane_bytes": laid.estimate.lane_bytes,
+                "strategy": asdict(laid.strategy),
+                "layout": laid.strategy.describe(),
+                "why": laid.why,
+            }
+            for laid in prepared.laid
+        ],
+    }
+
+
+def loss_name(bucket: plan.Bucket) -> str:
+    """Name of the loss of a bucket."""
+    loss = bucket.config.train.loss
+    return loss.name if loss else ""
+
+
+def identity(prepared: Prepared, bucket: plan.Bucket) -> object:
+    """Everything the functions of a bucket were built from; None for own modules, whose code may import anything."""
+    if any(spec.is_own for spec in bucket.inits):
+        return None
+    return (
+        bucket.key,
+        [spec.model_dump_json() for spec in bucket.inits],
+        sorted(plan.used_strengths(bucket)),
+        bucket.boundaries,
+        prepared.datasets[bucket.data].fingerprint,
+    )
