@@ -86,6 +86,10 @@ def curve_figure(facts: Facts) -> CurveFigure | None:
                 budget -= curve.values.size
                 columns = zip(curve.seeds, curve.values * metric.factor, strict=True)
                 seeds[metric.name][arm] = {seed: _column(values) for seed, values in columns}
+    for name, metric in zip(bands, metrics, strict=True):
+        lowest, highest = _extent(bands[name])
+        if _is_log(metric, lowest, highest):
+            bands[name] = {arm: _above_zero(one, lowest) for arm, one in bands[name].items()}
     specs = {
         name: _curve_spec(facts, metric, bands[name])
         for name, metric in zip(bands, metrics, strict=True)
@@ -188,13 +192,28 @@ def _rate_lines(
     )
 
 
+def _extent(bands: Mapping[int, Mapping[str, Any]]) -> tuple[float, float]:
+    means = [m for columns in bands.values() for m in columns["m"] if m is not None]
+    return min(means, default=0.0), max(means, default=0.0)
+
+
+def _is_log(metric: Metric, lowest: float, highest: float) -> bool:
+    """Whether a loss falls so far that only a logarithmic axis shows all of it."""
+    return metric.direction == "min" and lowest > 0 and highest > 30 * lowest
+
+
+def _above_zero(columns: Mapping[str, Any], lowest: float) -> dict[str, Any]:
+    """The same with lower bounds that a logarithmic axis can show."""
+    bounds = [None if low is None else max(low, lowest / 2) for low in columns["l"]]
+    return {**columns, "l": bounds}
+
+
 def _curve_spec(facts: Facts, metric: Metric, bands: Mapping[int, Mapping[str, Any]]) -> Spec:
     unit = f" ({metric.unit})" if metric.unit else ""
-    means = [m for columns in bands.values() for m in columns["m"] if m is not None]
-    lowest, highest = min(means, default=0.0), max(means, default=0.0)
-    is_log = metric.direction == "min" and lowest > 0 and highest > 30 * lowest
-    scale: Row = {"zero": False, "type": "log" if is_log else "linear", "nice": not is_log}
-    if metric.is_fraction and means:
+    lowest, highest = _extent(bands)
+    is_log = _is_log(metric, lowest, highest)
+    scale: Row = {"type": "log", "nice": False} if is_log else {"zero": False}
+    if metric.is_fraction:
         scale |= {"domainMax": min(100.0, math.ceil(highest + 0.5))}
     x = {
         "field": "e",
@@ -217,7 +236,8 @@ def _curve_spec(facts: Facts, metric: Metric, bands: Mapping[int, Mapping[str, A
     dash = {"field": "a", "type": "nominal", "legend": None}
     chance = metric.chance if metric.name == facts.metric.name else None
     layers: list[Spec] = []
-    if chance is not None and means and lowest <= chance * metric.factor * 1.6:
+    air = 0.25 * (highest - lowest)
+    if chance is not None and lowest - air <= chance * metric.factor <= highest + air:
         layers.append(_chance_layer(chance * metric.factor))
     layers += [
         {"name": "bands", "mark": {"type": "area", "opacity": 0.16, "clip": True}, "encoding": {"x": x, "y": {**y, "field": "l"}, "y2": {"field": "h"}, "color": colour}},

@@ -382,15 +382,17 @@ def _metric(name: str, data: Mapping[str, Any], runs: Sequence[RunFacts]) -> Met
 
 
 def _chance_and_resolution(metric: Metric, data: Mapping[str, Any]) -> tuple[float | None, float]:
-    """Share of the commonest class, and one over the number of samples, for an accuracy."""
-    if metric.quantity == "r2":
-        return 0.0, 0.0
-    if metric.quantity != "accuracy":
-        return None, 0.0
+    """What guessing reaches, as recorded or from the class counts; one over the samples."""
     part = metric.part or "val"
+    known = _mapping(_mapping(data.get("baseline")).get(part)).get(metric.quantity)
+    chance = float(known) if isinstance(known, int | float) else None
+    if metric.quantity != "accuracy":
+        return chance, 0.0
     counts = [_number(_mapping(row).get(part)) for row in data.get("classes") or ()]
-    total = sum(counts) or _number(_mapping(data.get("parts")).get(part))
-    chance = max(counts) / sum(counts) if sum(counts) > 0 else None
+    total = sum(counts)
+    if chance is None and total > 0:
+        chance = max(counts) / total
+    total = total or _number(_mapping(data.get("parts")).get(part))
     return chance, 1.0 / total if total else 0.0
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from lanework.report import palette, units
 from lanework.report.answers import STANDINGS
 from lanework.report.curves import CurveFigure
-from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts
+from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts, metric_named
 from lanework.report.figures import Figure, Panel
 from lanework.report.first import MARKS
 from lanework.report.html import Cell, Column, bullets, definitions, swatch, table, text
@@ -229,7 +229,7 @@ def _filter(target: str, label: str, verdicts: Sequence[str]) -> str:
 
 # ---- data ----------------------------------------------------------------------------------
 
-_KNOWN_DATA: Final = ("columns", "classes", "decisions", "hints", "parts", "rows", "task", "source", "target", "num_columns", "input", "fingerprint")  # fmt: skip
+_KNOWN_DATA: Final = ("baseline", "columns", "classes", "decisions", "hints", "parts", "rows", "task", "source", "target", "num_columns", "input", "fingerprint")  # fmt: skip
 
 
 def data(facts: Facts) -> str:
@@ -250,6 +250,7 @@ def _dataset(summary: Mapping[str, Any], index: int) -> str:
         "columns": summary.get("num_columns") or len(summary.get("columns") or ()),
         "input": _input(summary.get("input")),
         **{key: value for key, value in summary.items() if key not in _KNOWN_DATA},
+        "guessing_reaches": _baseline(summary.get("baseline")),
         "fingerprint": str(summary.get("fingerprint") or "")[:16],
     }
     hints = summary.get("hints") or ()
@@ -259,6 +260,18 @@ def _dataset(summary: Mapping[str, Any], index: int) -> str:
     left = f"<div>{definitions(shown)}</div>"
     right = f"<div>{warnings}{decided}</div>" if warnings or decided else ""
     return f'<div class="grid3">{left}{right}</div>{_classes(summary, index)}{_columns(summary, index)}'
+
+
+def _baseline(baseline: Any) -> str:
+    values = baseline.get("val") if isinstance(baseline, Mapping) else None
+    if not isinstance(values, Mapping):
+        return ""
+    known = [(metric_named(f"val_{name}"), value) for name, value in values.items()]
+    return units.listed(
+        f"{metric.text(float(value))} {metric.label}"
+        for metric, value in known
+        if isinstance(value, int | float)
+    )
 
 
 def _parts(parts: Any) -> str:
@@ -359,8 +372,8 @@ def _column_values(row: Mapping[str, Any]) -> str:
 
 # ---- plan, timings, machine, file ----------------------------------------------------------
 
-_STAGES: Final[tuple[str, ...]] = ("import", "data", "load", "compile", "measure", "train", "evaluate", "test", "export", "report")  # fmt: skip
-_STAGE_COLOURS: Final = ("s4", "s3", "s3", "s1", "s5", "s0", "s2", "s2", "quiet", "quiet")
+_STAGES: Final[tuple[str, ...]] = ("import", "prepare", "measure", "compile", "train", "evaluate", "test", "export", "report")  # fmt: skip
+_STAGE_COLOURS: Final = ("s4", "s3", "s5", "s1", "s0", "s2", "s2", "quiet", "quiet")
 
 
 def plan(facts: Facts) -> str:

@@ -116,11 +116,14 @@
       if (!state.view) return;
       const [low, high] = state.view.scale("x").domain().map(Number);
       const start = low + (high - low) / 2;
-      const ends = fill().mean.filter((row) => row.e >= start && row.e <= high).flatMap((row) => [row.m, row.l, row.h]);
-      const known = ends.filter((value) => typeof value === "number");
+      const seen = fill().mean.filter((row) => row.e >= start && row.e <= high).flatMap((row) => [row.m, row.l, row.h]);
+      const known = seen.filter((value) => typeof value === "number");
       if (!known.length) return;
-      const air = (Math.max(...known) - Math.min(...known)) * 0.08 || 0.01;
-      state.view.signal("zoom_e", [start, high]).signal("zoom_m", [Math.min(...known) - air, Math.max(...known) + air]).runAsync();
+      const [bottom, top] = [Math.min(...known), Math.max(...known)];
+      const isLog = state.view.scale("y").type === "log";
+      const air = (top - bottom) * 0.08 || 0.01;
+      const ends = isLog ? [bottom / 1.1, top * 1.1] : [bottom - air, top + air];
+      state.view.signal("zoom_e", [start, high]).signal("zoom_m", ends).runAsync();
     };
     const actions = { in: lastHalf, all: redraw };
     for (const button of document.querySelectorAll("[data-zoom]")) {
