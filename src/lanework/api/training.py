@@ -215,6 +215,8 @@ def _train_bucket(
 
     rules = plan.rules(bucket, metric=session.prepared.metric)
     newest: loop.Tick | None = None
+    waited = programs.wait()
+    session.clock["wait_for_compiler"] = session.clock.get("wait_for_compiler", 0.0) + waited
     try:
         for tick in loop.train(programs, bucket.runs, rules=rules, order=order, start=start):
             newest = tick
@@ -226,7 +228,7 @@ def _train_bucket(
             save_snapshot(session, bucket, newest)
         session.store.add_event(None, 0, "interrupted", "The study was interrupted.", {})
         raise
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun - waited
     session.clock["train"] = session.clock.get("train", 0.0) + seconds
     if start is None and seconds > 0.0:
         _remember(laid, seconds)

@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanework import models, recipes
+from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import Dataset
 from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
+SCORED_SAMPLES = 10_000
 Array: TypeAlias = jax.Array
 
 # Names of metrics for which less is better; every other one wants more.
@@ -178,6 +180,14 @@ def watch(config: RunConfig, *, metric: str, is_monitored: bool) -> Watch:
 
 
 def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
-    """The parts of a data set that have samples, as the engine takes them."""
+    """The parts of a data set that have samples, as the engine takes them.
+
+    A large training part comes with a fixed random sample of it, on which finished runs are scored: 10 000 samples tell
+    the training accuracy to half a point, at a fraction of the time.
+    """
     named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    return {name: {"x": part.x, "y": part.y} for name, part in named.items() if len(part.y)}
+    found = {name: {"x": part.x, "y": part.y} for name, part in named.items() if len(part.y)}
+    if len(dataset.train) > SCORED_SAMPLES:
+        rows = np.random.default_rng(0).choice(len(dataset.train), SCORED_SAMPLES, replace=False)
+        found[SAMPLE] = {"x": dataset.train.x[rows], "y": dataset.train.y[rows]}
+    return found

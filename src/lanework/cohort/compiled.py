@@ -21,6 +21,8 @@ from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Lane, Problem, Update, Watch
 
 PyTree: TypeAlias = Any
+# Name of the sample of the training part on which finished runs are scored, where the part is large.
+SAMPLE = "train_sample"
 
 
 class Programs:
@@ -88,6 +90,14 @@ class Programs:
         for part in self.parts:
             self._future(("score", part, width))
 
+    def wait(self) -> float:
+        """Wait until training can start; gives the seconds waited (scoring may go on compiling meanwhile)."""
+        begun = time.perf_counter()
+        for what, future in list(self._built.items()):
+            if what[0] != "score":
+                future.result()
+        return time.perf_counter() - begun
+
     def init(self, kind: int, width: int) -> Callable[[np.ndarray], Lane]:
         """The program from seeds [lane] to lanes before their first step."""
         compiled = self._future(("init", kind, width)).result()
@@ -119,7 +129,7 @@ class Programs:
 
         def call(carried: Lane, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
             put = lanes.to_devices(dict(hypers), self.lane_sharding)
-            return jax.block_until_ready(compiled(carried, put, self._data[part]))
+            return jax.block_until_ready(compiled(carried, put, self._data[self._scored(part)]))
 
         return call
 
@@ -161,6 +171,10 @@ class Programs:
             analysis.temp_size_in_bytes,
         )
         return int(sum(sizes))
+
+    def _scored(self, part: str) -> str:
+        """Which data a part is scored on: a sample of the training part where there is one."""
+        return SAMPLE if part == "train" and SAMPLE in self._data else part
 
     def _segment_data(self) -> dict[str, PyTree]:
         return {name: self._data[name] for name in ("train", "val") if name in self._data}
@@ -223,7 +237,7 @@ class Programs:
             function = program.score_program(
                 self.problem, self.watch, strategy=strategy, mesh=self.mesh, chunk=self.shapes.chunk
             )
-            taken = (shapes.lanes, shapes.hypers, shapes.data[what[1]])
+            taken = (shapes.lanes, shapes.hypers, shapes.data[self._scored(what[1])])
         return jax.jit(function).lower(*taken)
 
     def _at_width(self, width: int) -> Strategy:

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-
 LANE_AXIS = "lane"
 
 

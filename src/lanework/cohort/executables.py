@@ -8,9 +8,11 @@ executable that came out of it cannot be written again (XLA on CPU leaves its fu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
+import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -131,7 +133,7 @@ def save(name: str, compiled: Any) -> bool:
         return False
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = folder / f"{name}.{os.getpid()}.part"
+    temporary = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
     temporary.write_bytes(content)
     temporary.replace(folder / name)
     _forget_oldest(folder)
@@ -139,8 +141,12 @@ def save(name: str, compiled: Any) -> bool:
 
 
 def _forget_oldest(folder: Path) -> None:
-    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in files[: max(0, len(files) - MAX_FILES)]:
+    ages = []
+    for path in folder.iterdir():
+        # Other threads and processes write and forget here too: what is gone needs no forgetting.
+        with contextlib.suppress(FileNotFoundError):
+            ages.append((path.stat().st_mtime, path))
+    for _, path in sorted(ages)[: max(0, len(ages) - MAX_FILES)]:
         path.unlink(missing_ok=True)
 
 

@@ -19,8 +19,8 @@ from lanework.cohort import compiled, devices, loop
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import batch_indices
-from lanework.errors import SpecError
 from lanework.errors import Problem as Complaint
+from lanework.errors import SpecError
 
 PyTree: TypeAlias = Any
 Init: TypeAlias = Callable[[jax.Array], Any]
