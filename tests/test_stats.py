@@ -44,6 +44,7 @@ def test_tail_at_its_ends() -> None:
     assert math.isnan(t_tail(math.nan, 5))
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=2, max_size=12))
 def test_interval_agrees_with_scipy(values: list[float]) -> None:
     interval = mean_interval(values)
@@ -63,6 +64,7 @@ def test_interval_of_few_values() -> None:
     assert math.isnan(one.high)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(finite, finite), min_size=2, max_size=12))
 def test_paired_test_agrees_with_scipy(pairs: list[tuple[float, float]]) -> None:
     first, second = np.array(pairs).T
@@ -78,6 +80,7 @@ def test_equal_differences_of_a_stepped_metric_are_not_certainty() -> None:
     assert paired_test(first, first).p_value == 1.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_holm_is_what_its_definition_says(p_values: list[float]) -> None:
     order = np.argsort(p_values, kind="stable")

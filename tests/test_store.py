@@ -110,6 +110,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(documents)
 def test_documents_survive_as_strict_json(document: object) -> None:
     text = encode_json(document)

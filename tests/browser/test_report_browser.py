@@ -16,6 +16,7 @@ from tests.synthetic import write_study
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+KINDS = ("demo", "regression", "three", "hopeless", "one_arm", "one_seed", "unfinished")
 CONSOLE = re.compile(r"CONSOLE[:(]\d+\)?\]? (.*)")
 
 # Appended to a copy of the page: waits for the charts, runs the body, leaves what it returns in the DOM.
@@ -98,8 +99,7 @@ def browser() -> str:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("pages")
-    kinds = ("demo", "regression", "three", "hopeless", "one_arm", "unfinished")
-    made = {kind: write_study(base / kind, kind) for kind in kinds}
+    made = {kind: write_study(base / kind, kind) for kind in KINDS}
     for folder in made.values():
         report.write(folder)
     return made
@@ -131,7 +131,7 @@ def visit(
 
 
 @pytest.mark.parametrize(
-    "kind", ["demo", "regression", "three", "hopeless", "one_arm", "unfinished"]
+    "kind", ["demo", "regression", "three", "hopeless", "one_arm", "one_seed", "unfinished"]
 )
 def test_no_chart_is_empty_and_the_console_stays_silent(
     browser: str, folders: dict[str, Path], kind: str

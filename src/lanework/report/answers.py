@@ -100,6 +100,8 @@ def _title(facts: Facts) -> str:
     name = _subject(facts, best)
     if not others:
         return f"{name} reached {facts.metric.text(best.place.interval.mean)} {facts.metric.label}."
+    if facts.num_open:
+        return f"{name} leads so far; {units.counted(facts.num_open, 'run')} still to come."
     standings = {level.place.standing for level in others}
     tied = [level for level in others if level.place.standing == "tied"]
     if "untested" in standings:

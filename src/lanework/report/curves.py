@@ -130,11 +130,14 @@ def with_lines(spec: Spec, lines: Sequence[Line], rows: Sequence[Row]) -> Spec:
         "color": [line.colour for line in lines],
         "strokeDash": [list(line.dash) for line in lines],
     }
+    is_drawn = {
+        "seeds": False,
+        "bands": any(row.get("l") is not None for row in rows),
+        "ends": any("d" in row for row in rows),
+    }
     layers = []
     for layer in spec["layer"]:
-        if layer.get("name") == "seeds" or (
-            layer.get("name") == "ends" and not any("d" in row for row in rows)
-        ):
+        if not is_drawn.get(layer.get("name"), True):
             continue
         encoding = {
             channel: {**item, "scale": {"domain": domain, "range": ranges[channel]}}

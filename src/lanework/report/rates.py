@@ -168,18 +168,19 @@ def _mean_layers(rows: Sequence[Row], x: Row, y: Row, colour: str) -> list[Spec]
         {"field": "range", "title": "95 % interval"},
         {"field": "bad", "title": "diverged"},
     ]
-    return [
-        {
-            "data": data,
-            "mark": {"type": "area", "color": colour, "opacity": 0.18, "clip": True},
-            "encoding": {"x": x, "y": {**y, "field": "l"}, "y2": {"field": "h"}},
-        },
-        {
-            "data": data,
-            "mark": {"type": "line", "color": colour, "strokeWidth": 2, "clip": True, "point": {"color": colour, "size": 28}},
-            "encoding": {"x": x, "y": y, "tooltip": tooltip},
-        },
-    ]  # fmt: skip
+    line = {
+        "data": data,
+        "mark": {"type": "line", "color": colour, "strokeWidth": 2, "clip": True, "point": {"color": colour, "size": 28}},
+        "encoding": {"x": x, "y": y, "tooltip": tooltip},
+    }  # fmt: skip
+    if all(row["l"] is None for row in rows):
+        return [line]
+    area = {
+        "data": data,
+        "mark": {"type": "area", "color": colour, "opacity": 0.18, "clip": True},
+        "encoding": {"x": x, "y": {**y, "field": "l"}, "y2": {"field": "h"}},
+    }
+    return [area, line]
 
 
 def _runs_layer(

@@ -15,6 +15,7 @@ from lanework.report.first import MARKS
 from lanework.report.html import Cell, Column, bullets, definitions, swatch, table, text
 
 MAX_COLUMNS_OPEN: Final = 24
+MAX_EVENTS: Final = 500
 
 
 def section(name: str, title: str, about: str, body: str) -> str:
@@ -184,7 +185,31 @@ def runs(facts: Facts) -> str:
         for v in used
     )
     body = table(columns, rows, name="runs-table", label="Every run")
-    return f'{filters}{body}<details open><summary>What the outcomes mean</summary><dl class="facts">{meanings}</dl></details>'
+    return f'{filters}{body}{_events(facts)}<details open><summary>What the outcomes mean</summary><dl class="facts">{meanings}</dl></details>'
+
+
+def _events(facts: Facts) -> str:
+    """What happened while training: healed, diverged, stopped, interrupted, resumed."""
+    if not facts.events:
+        return ""
+    labels = {run.run: run.arm_label for run in facts.runs}
+    heads = [Column("Step", True), Column("Run", True), Column("Recipe"), Column("What happened")]
+    rows = [
+        (
+            "",
+            [
+                Cell(units.count(event.step), event.step, True),
+                Cell("" if event.run is None else str(event.run), event.run, True),
+                Cell(text(labels.get(event.run, "the whole study") if event.run is not None else "the whole study")),
+                Cell(text(event.text or event.kind)),
+            ],
+        )
+        for event in facts.events[:MAX_EVENTS]
+    ]  # fmt: skip
+    total = len(facts.events)
+    note = f" (the first {MAX_EVENTS} are listed)" if total > MAX_EVENTS else ""
+    body = table(heads, rows, name="events-table", label="What happened while training")
+    return f"<details><summary>{units.counted(total, 'event')} while training{note}</summary>{body}</details>"
 
 
 def _run_cells(facts: Facts, run: RunFacts, train: str, test: str, level: int) -> list[Cell]:

@@ -56,7 +56,7 @@
       const domain = lines().map((line) => line.label);
       const ranges = { color: lines().map((line) => line.colour), strokeDash: lines().map((line) => line.dash) };
       spec.datasets = fill();
-      const has = { bands: !state.seeds, seeds: state.seeds, ends: spec.datasets.mean.some((row) => row.d) };
+      const has = { bands: spec.datasets.mean.some((row) => typeof row.l === "number"), seeds: state.seeds, ends: spec.datasets.mean.some((row) => row.d) };
       spec.layer = spec.layer.filter((layer) => has[layer.name] !== false);
       for (const layer of spec.layer) {
         for (const channel of Object.keys(ranges)) {
