@@ -246,14 +246,16 @@ def _kernel_gradient(
     window = window._replace(pads=left)
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in first), (0, 0, 0)))
     chunk = _chunk_size(x, grad)
-    if chunk == x.shape[0]:
-        return _chunk_gradient(x, grad, window)
 
-    def add(total: jax.Array, piece: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + _chunk_gradient(*piece, window), None
+    def gradient(index: Any) -> jax.Array:
+        images, kernel = (lax.dynamic_slice_in_dim(a, index * chunk, chunk) for a in (x, grad))
+        return _chunk_gradient(images, kernel, window)
 
-    pieces = (x.reshape(-1, chunk, *x.shape[1:]), grad.reshape(-1, chunk, *grad.shape[1:]))
-    return lax.scan(add, jnp.zeros(shape, x.dtype), pieces)[0]
+    def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        return total + gradient(index), None
+
+    # Starting from the first chunk instead of zeros keeps the type of the sum right inside `shard_map`.
+    return lax.scan(add, gradient(0), jnp.arange(1, x.shape[0] // chunk))[0]
 
 
 def _seen(
