@@ -143,6 +143,8 @@ def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
         )
     )
     session.done += 1
+    for stage, seconds in (("evaluate", finished.score_seconds), ("test", finished.test_seconds)):
+        session.clock[stage] = session.clock.get(stage, 0.0) + seconds
     score = metrics.get(session.prepared.metric, math.nan) * sign(session.prepared.metric)
     if finished.status == "ok" and score > session.kept.get(finished.arm, (-math.inf,))[0]:
         session.kept[finished.arm] = (score, finished.run, finished.weights)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lanework import spec as specs
-from lanework.errors import SpecError, StoreError
+from lanework.errors import Problem, StoreError
 from lanework.store import Store
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ class Study:
             "notes": notes,
         }
         mapping |= {key: value for key, value in given.items() if value}
-        self.spec = specs.parse_study(_plain(mapping), base=Path.cwd(), where="Study(...)")
+        self.spec = specs.parse_study(
+            _plain(mapping), base=Path.cwd(), where="Study(...)", look=_look
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Study:
@@ -97,7 +99,7 @@ class Study:
         Raises:
             SpecError: With every problem of the file.
         """
-        return cls._of(specs.load_study(Path(path)))
+        return cls._of(specs.load_study(Path(path), look=_look))
 
     @classmethod
     def _of(cls, spec: specs.StudySpec) -> Study:
@@ -173,11 +175,7 @@ class Study:
     ) -> Prepared:
         from lanework.api import preparing
         from lanework.cohort import devices
-        from lanework.data import peek
 
-        problems = [] if self._arrays is not None else peek(self.spec.data)
-        if problems:
-            raise SpecError(problems, where=self.spec.study)
         devices.prepare()
         strategies = {bucket["key"]: bucket for bucket in (known or {}).get("buckets", [])}
         return preparing.prepare(
@@ -188,6 +186,12 @@ class Study:
             strategies=strategies,
             is_monitored=is_monitored,
         )
+
+
+def _look(data: specs.DataSpec) -> list[Problem]:
+    from lanework.data import peek
+
+    return peek(data)
 
 
 def _take_data(data: Any) -> tuple[Any, Any]:

@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -26,7 +25,7 @@ from lanework.api.resuming import (
     save_kept,
     save_snapshot,
 )
-from lanework.api.session import SNAPSHOT_EVERY_S, Session, Watcher, record, sign, tell
+from lanework.api.session import SNAPSHOT_EVERY_S, Session, Watcher, record, tell
 from lanework.cohort import assemble, compiled, devices, history, loop, measure, plan
 from lanework.cohort.program import Strategy
 from lanework.errors import StoreError
@@ -109,6 +108,7 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.put_meta("fingerprints", [dataset.fingerprint for dataset in prepared.datasets])
     store.put_meta("machine", devices.machine())
     store.put_meta("plan", plan_record(prepared))
+    store.add_event(None, 0, "planned", f"{len(prepared.laid)} program(s) were planned.", {})
     rows = [
         RunRow(
             run.run,
@@ -243,9 +243,7 @@ def _remember(laid: Laid, seconds: float) -> None:
     entry: dict[str, Any] = {"flops_per_s": rate}
     if laid.is_measured:
         entry |= {"strategy": asdict(laid.strategy), "why": laid.why}
-    history.remember(
-        {history.bucket_key(laid.bucket.key): entry, history.rate_key(): {"flops_per_s": rate}}
-    )
+    history.remember({history.bucket_key(laid.bucket.key): entry})
 
 
 def _finish(session: Session) -> None:
@@ -255,8 +253,8 @@ def _finish(session: Session) -> None:
     prepared, store = session.prepared, session.store
     begun = time.perf_counter()
     store.flush()
-    best = _best_arm(session)
-    if best is not None:
+    best = report.best_arm(session.folder)
+    if best is not None and best in session.kept:
         _, run, weights = session.kept[best]
         arm = prepared.arms[best]
         laid = next(laid for laid in prepared.laid if best in laid.bucket.arms)
@@ -285,24 +283,3 @@ def _finish(session: Session) -> None:
     report.write(session.folder)
     for path in (session.folder / "snapshots").glob("*.safetensors"):
         path.unlink()
-
-
-def _best_arm(session: Session) -> int | None:
-    """The arm whose runs are best on average; one that lost runs only wins over arms that lost more."""
-    scores: dict[int, list[float]] = {}
-    direction = sign(session.prepared.metric)
-    for row in session.store.results():
-        value = row.metrics.get(session.prepared.metric, math.nan)
-        good = row.status == "ok" and math.isfinite(value)
-        scores.setdefault(session.run_arm[row.run], []).append(
-            value * direction if good else -math.inf
-        )
-    ranked = {
-        arm: (
-            -sum(math.isinf(v) for v in values),
-            float(np.mean([v for v in values if math.isfinite(v)] or [-math.inf])),
-        )
-        for arm, values in scores.items()
-        if arm in session.kept
-    }
-    return max(ranked, key=lambda arm: ranked[arm]) if ranked else None

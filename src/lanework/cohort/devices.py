@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 LANE_AXIS = "lane"
+PACKAGES = ("lanework", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
 
 def available_cores() -> int:
@@ -77,8 +78,6 @@ def total_memory_bytes() -> int:
 
 def machine() -> dict[str, Any]:
     """Cores, memory, accelerators and versions, for the records."""
-    import optax
-
     devices = jax.devices()
     return {
         "platform": platform.platform(),
@@ -88,8 +87,15 @@ def machine() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in devices],
         "python": platform.python_version(),
-        "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
+        "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor_name() -> str:

@@ -59,20 +59,14 @@ def bucket_key(key: str) -> str:
     return f"bucket|{machine_key()}|{key}"
 
 
-def rate_key() -> str:
-    """Key of this machine's usual rate of training, over all programs."""
-    return f"rate|{machine_key()}"
-
-
-def usual_rate() -> float:
-    """Floating-point operations per second to expect of an unknown program on this machine.
-
-    The rate of the last study here; before the first one a quarter of what a matrix product reaches (0.05 s).
-    """
-    entry = recall().get(rate_key())
-    if entry:
-        return float(entry["flops_per_s"])
-    return 0.25 * _matrix_rate()
+def matrix_rate() -> float:
+    """Floating-point operations per second of a matrix product on this machine; measured once (0.05 s), then remembered."""
+    key = f"matrix|{machine_key()}"
+    entry = recall().get(key)
+    if entry is None:
+        entry = {"flops_per_s": _matrix_rate()}
+        remember({key: entry})
+    return float(entry["flops_per_s"])
 
 
 def _matrix_rate(size: int = 512, seconds: float = 0.05) -> float:

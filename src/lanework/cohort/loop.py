@@ -114,6 +114,7 @@ class Finished:
         best_step: Step of the best evaluation.
         seconds: Its share of the training time.
         test_seconds: Its share of the time for scoring the test part.
+        score_seconds: Its share of the time for scoring all parts.
         retries: How often it was healed.
         metrics: `{part: {metric: value}}` of the weights that were kept.
         weights: `(params, state)` on the host.
@@ -126,6 +127,7 @@ class Finished:
     best_step: int
     seconds: float
     test_seconds: float
+    score_seconds: float
     retries: int
     metrics: Mapping[str, Mapping[str, float]]
     weights: PyTree
@@ -478,6 +480,7 @@ def _score(cohort: _Cohort, lanes: Lane, where: Mapping[int, int], width: int) -
                 best_step=state.best_step,
                 seconds=state.seconds,
                 test_seconds=seconds.get("test", 0.0),
+                score_seconds=sum(seconds.values()),
                 retries=state.retries,
                 metrics=metrics,
                 weights=lane_tools.one(weights, slot),

@@ -15,8 +15,9 @@ from lanework.cohort.compiled import Programs
 from lanework.cohort.program import Strategy
 
 # A bucket shorter than this does not repay compiling and timing two or three more programs.
-WORTH_SECONDS = 30.0
-TRIAL_SECONDS = 0.4
+WORTH_SECONDS = 60.0
+TRIAL_SECONDS = 0.5
+MAX_TRIAL_STEPS = 50
 
 
 def candidates(strategy: Strategy) -> tuple[Strategy, ...]:
@@ -45,26 +46,19 @@ def lane_steps_per_s(programs: Programs, *, learning_rate: float = 1e-4) -> floa
         hypers["learning_rate"][:] = learning_rate
     num_train = programs.num_samples("train")
     index = np.arange(shapes.max_steps * shapes.batch_size, dtype=np.int32) % num_train
+    # Long segments are tried in part only; evaluation is left in, it belongs to every segment.
+    num_steps = min(shapes.max_steps, MAX_TRIAL_STEPS)
     index = np.broadcast_to(
         index.reshape(shapes.max_steps, shapes.batch_size),
         (width, shapes.max_steps, shapes.batch_size),
     )
     segment = programs.segment(width)
-    # Evaluation is part of each call, so the rate is the slope between a short and a longer trial.
-    first = _timed(lambda: segment(lanes, hypers, index, 1))
-    num_steps = 1
-    while True:
-        num_steps = min(shapes.max_steps, num_steps * 4)
-        spent = _timed(lambda n=num_steps: segment(lanes, hypers, index, n))  # type: ignore[misc]
-        if spent > TRIAL_SECONDS or num_steps == shapes.max_steps:
-            slope = max(1e-9, (spent - first) / max(1, num_steps - 1)) if num_steps > 1 else spent
-            return width / slope
-
-
-def _timed(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
+    segment(lanes, hypers, index, num_steps)  # the first call touches memory for the first time
+    calls, begun = 0, time.perf_counter()
+    while calls == 0 or time.perf_counter() - begun < TRIAL_SECONDS:
+        segment(lanes, hypers, index, num_steps)
+        calls += 1
+    return width * num_steps * calls / (time.perf_counter() - begun)
 
 
 def best(

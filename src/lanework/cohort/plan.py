@@ -36,6 +36,9 @@ from lanework.spec import (
 # a 2-core AVX-512 machine: 16 lanes of an MLP 784-256-128-10 run at 83 % of matrix peak two by two, 60 % all at once.
 GROUP_BYTES = 3 * 2**20
 MAX_LANES_PER_DEVICE = 256
+# Before anything was measured: the share of a matrix product's rate that training reaches, and what a step costs at least.
+USUAL_SHARE = 0.3
+CALL_SECONDS = 2e-5
 EVALUATION_BYTES = 2 * 2**20
 
 
@@ -80,6 +83,7 @@ class Estimate:
         step_bytes: Memory one lane touches in a step, bytes.
         has_convolution: Whether it convolves.
         num_params: Parameters of one run.
+        calls: Steps of all runs: each costs a little even when there is nothing to compute.
     """
 
     flops: float
@@ -87,6 +91,7 @@ class Estimate:
     step_bytes: int
     has_convolution: bool
     num_params: int
+    calls: float
 
 
 def segment_boundaries(
@@ -267,6 +272,7 @@ def estimate(
         step_bytes=int(2 * lane_bytes + 2 * counted.bytes_made),
         has_convolution=counted.has_convolution,
         num_params=num_params,
+        calls=float(steps),
     )
 
 
@@ -308,8 +314,9 @@ def expected_seconds(guess: Estimate, key: str) -> tuple[float, bool]:
         key: Its key.
     """
     known = history.recall().get(history.bucket_key(key))
-    rate = float(known["flops_per_s"]) if known else history.usual_rate()
-    return guess.flops / max(rate, 1.0), known is not None
+    if known:
+        return guess.flops / max(float(known["flops_per_s"]), 1.0), True
+    return guess.flops / (USUAL_SHARE * history.matrix_rate()) + guess.calls * CALL_SECONDS, False
 
 
 def _group(guess: Estimate, per_device: int, backend: str) -> tuple[int, str]:

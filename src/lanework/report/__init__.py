@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["summary", "write"]
+__all__ = ["best_arm", "summary", "write"]
 
 
 def write(folder: Path) -> Path:
@@ -46,6 +46,21 @@ def summary(folder: Path) -> str:
     from lanework.report.facts import read_facts
 
     return "\n".join(summary_lines(read_facts(folder)))
+
+
+def best_arm(folder: Path) -> int | None:
+    """Number of the recipe that the report ranks first; None when no run of the study ended.
+
+    Args:
+        folder: Folder that a study wrote.
+
+    Raises:
+        StoreError: The folder holds no readable records.
+    """
+    from lanework.report.facts import read_facts
+
+    levels = read_facts(folder).levels
+    return levels[0].best if levels else None
 
 
 def _replace(path: Path, text: str) -> None:

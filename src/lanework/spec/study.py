@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lanework.errors import Problem, SpecError
 from lanework.spec.check import got, names_hint
@@ -25,6 +25,7 @@ from lanework.spec.sections import (
 from lanework.spec.types import (
     Choice,
     Compare,
+    DataSpec,
     ReportSpec,
     RunConfig,
     StudySpec,
@@ -49,11 +50,16 @@ MAX_SEED = 2**32
 Plain = dict[str, Any]
 
 
-def load_study(path: Path) -> StudySpec:
+Look: TypeAlias = Callable[[DataSpec], list[Problem]]
+
+
+def load_study(path: Path, *, look: Look | None = None) -> StudySpec:
     """Read a study file.
 
     Args:
         path: The YAML file.
+        look: Cheap check of the data section (`lanework.data.peek`), so that a missing column is told together with
+            everything else.
 
     Returns:
         The study, checked down to every combination; paths in it are absolute.
@@ -70,16 +76,19 @@ def load_study(path: Path) -> StudySpec:
         text = f"must be a readable text file in UTF-8, got {error}. Check the path and the file."
         raise SpecError([Problem("", text)], where=where) from None
     raw = from_yaml(text, where=where)
-    return parse_study(raw, base=Path(path).resolve().parent, where=where)
+    return parse_study(raw, base=Path(path).resolve().parent, where=where, look=look)
 
 
-def parse_study(mapping: Any, *, base: Path, where: str = "study") -> StudySpec:
+def parse_study(
+    mapping: Any, *, base: Path, where: str = "study", look: Look | None = None
+) -> StudySpec:
     """Check a study given as plain mappings.
 
     Args:
         mapping: The content of a study file.
         base: Folder that relative paths start from.
         where: Name of the place, for the messages.
+        look: Cheap check of the data section, see `load_study`.
 
     Returns:
         The study, checked down to every combination.
@@ -91,6 +100,8 @@ def parse_study(mapping: Any, *, base: Path, where: str = "study") -> StudySpec:
         text = f"must be a mapping with study, data, model and train, got {got(mapping)}. "
         raise SpecError([Problem("", text + "See studies/digits.yaml.")], where=where)
     spec, problems = _parse(mapping, base=Path(base))
+    if look is not None:
+        problems = [*problems, *_data_problems(mapping, base=Path(base), look=look)]
     if spec is None or problems:
         raise SpecError(dict.fromkeys(problems), where=where)
     return spec
@@ -132,6 +143,13 @@ def content_hash(spec: StudySpec) -> str:
     plain.pop("notes", None)
     text = json.dumps(_without_folders(plain), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _data_problems(raw: Mapping[str, Any], *, base: Path, look: Look) -> list[Problem]:
+    """What is wrong with the data itself, as far as its section can be understood alone."""
+    alone = {"study": "data", "data": raw.get("data")}
+    spec, problems = _parse(alone, base=base)
+    return [] if spec is None or problems else look(spec.data)
 
 
 def _parse(raw: Mapping[str, Any], *, base: Path) -> tuple[StudySpec | None, list[Problem]]:
