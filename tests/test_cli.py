@@ -134,6 +134,17 @@ def test_schema_is_json_that_knows_the_catalogue(tmp_path: Path) -> None:
     assert '"nesterov"' in done.stdout
 
 
+def test_reading_results_does_not_load_jax(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    code = "import sys; from lanework import cli; cli.app(['show', 'runs/tiny'], standalone_mode=False); print('jax' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 @pytest.mark.parametrize("statement", ["import lanework", "import lanework.cli"])
 def test_starting_imports_nothing_heavy(statement: str) -> None:
     heavy = ("jax", "flax", "optax", "pandas", "scipy", "sklearn", "pyarrow", "rich", "pydantic")
@@ -190,7 +201,7 @@ def test_show_says_it_again_and_lists_the_runs(
     assert done.stdout.startswith(shown.stdout.rstrip())
     with_runs = lanework("show", "runs/tiny", "--runs", folder=folder)
     table = with_runs.stdout.removeprefix(shown.stdout).strip().splitlines()
-    assert table[0].split()[:3] == ["run", "arm", "seed"]
+    assert table[0].split()[:3] == ["run", "seed", "optimizer"]
     assert len(table) == 1 + 4
 
 

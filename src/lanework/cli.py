@@ -206,20 +206,22 @@ def show(
     runs: Annotated[bool, typer.Option("--runs", help="Add a table of all runs.")] = False,
 ) -> None:
     """Say again what came out of a study."""
-    from lanework import api
+    from lanework import report as reports
 
-    results = api.load(folder)
-    print(results.summary())
+    print(reports.summary(folder))
     if runs:
-        print(f"\n{results.frame().to_string(index=False, na_rep='-')}")
+        from lanework import api
+
+        table = api.load(folder).frame().drop(columns="arm", errors="ignore")
+        print(f"\n{table.to_string(index=False, na_rep='-', float_format='{:.4g}'.format)}")
 
 
 @app.command()
 def report(folder: Folder) -> None:
     """Write the report of a study anew from its records, and say where it is."""
-    from lanework import api
+    from lanework import report as reports
 
-    print(api.load(folder).report())
+    print(reports.write(folder))
 
 
 # Progress --------------------------------------------------------------------------------------
