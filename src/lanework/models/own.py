@@ -366,11 +366,9 @@ def _try_call(
         )
     shape = getattr(outputs, "shape", None)
     if shape != (2, num_outputs):
-        told = (
-            f"shape [batch, {', '.join(map(str, shape[1:]))}]" if shape else type(outputs).__name__
-        )
-        if shape and shape[:1] != (2,):
-            told = f"shape {tuple(shape)} for 2 samples"
+        told = type(outputs).__name__ if shape is None else f"shape {shape} for 2 samples"
+        if shape and shape[0] == 2:
+            told = f"shape [{', '.join(['batch', *map(str, shape[1:])])}]"
         refuse(
             "model",
             f"must give outputs of shape [batch, {num_outputs}], got {told} from {cls.__name__}. "

@@ -67,7 +67,7 @@ def penalty(params: PyTree, hypers: Hypers) -> Array:
     for path, weight in jax.tree_util.tree_leaves_with_path(params):
         if not exempt(path):
             total = total + hypers.get("l2", 0.0) / 2 * jnp.sum(jnp.square(weight))
-            total = total + hypers.get("l1", 0.0) * jnp.sum(jnp.abs(weight))
+            total = total + hypers.get("l1", 0.0) * jnp.sum(weight * jnp.sign(weight))
     return total
 
 
