@@ -48,7 +48,7 @@ LONG = """\
 study: long
 data: {source: digits}
 model: {net: mlp, hidden: [16]}
-train: {epochs: 4000, batch_size: 16, eval_every: 5}
+train: {epochs: 800, batch_size: 16, eval_every: 5}
 compare: {learning_rate: [0.01, 0.001]}
 seeds: 2
 """
@@ -364,16 +364,18 @@ def test_lines_come_for_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = cli.lines_to(lines.append)
     watch(_progress(message="compiling program 1 of 1"))  # the first one
     watch(_progress(message="compiling program 1 of 1"))  # nothing new
-    watch(_progress(runs_done=3))  # less than a tenth of the runs
     assert len(lines) == 1
-    watch(_progress(runs_done=4))  # a tenth
+    watch(_progress(runs_done=1))  # another stage
+    watch(_progress(runs_done=3))  # less than a tenth of the runs
     assert len(lines) == 2
-    now += 2 * cli.LINE_EVERY_S
-    watch(_progress(runs_done=4))  # some time has passed
+    watch(_progress(runs_done=5))  # a tenth more
     assert len(lines) == 3
+    now += 2 * cli.LINE_EVERY_S
+    watch(_progress(runs_done=5))  # some time has passed
+    assert len(lines) == 4
     watch(_progress(runs_done=40))  # all done
     watch(_progress(runs_done=40))
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_the_live_display_shows_what_one_waits_for() -> None:

@@ -242,7 +242,7 @@ def _display(*, is_quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
 
 
 def lines_to(write: Callable[[str], None]) -> Callable[[Progress], None]:
-    """A watcher that writes a line now and then: every few seconds, and for each further tenth of the runs.
+    """A watcher that writes a line now and then: for each stage, each further tenth of the runs, and every few seconds.
 
     Args:
         write: Takes one line without its end.
@@ -252,7 +252,7 @@ def lines_to(write: Callable[[str], None]) -> Callable[[Progress], None]:
     def watch(progress: Progress) -> None:
         nonlocal last_time, last_share, last_message
         share = progress.runs_done / max(1, progress.runs_total)
-        is_new = progress.message != last_message and not progress.message.startswith("training")
+        is_new = progress.message != last_message
         is_due = time.monotonic() - last_time >= LINE_EVERY_S
         if is_new or is_due or share >= min(1.0, last_share + LINE_EVERY_SHARE) > last_share:
             last_time, last_share = time.monotonic(), share
