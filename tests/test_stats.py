@@ -189,3 +189,9 @@ def test_the_family_wise_error_rate_is_kept(seed: int) -> None:
         p_values = [paired_test(values[i], values[0]).p_value for i in range(1, 11)]
         found += min(holm(p_values)) < 0.05
     assert found <= 6  # binomial(20, 0.05) exceeds 6 with probability 3e-5
+
+
+def test_an_interval_stays_within_what_is_possible() -> None:
+    interval = mean_interval([0.96, 1.0, 1.0, 0.99], limits=(0.0, 1.0))
+    assert interval.high == 1.0
+    assert mean_interval([0.96, 1.0, 1.0, 0.99]).high > 1.0

@@ -30,6 +30,9 @@ POWER: Final = 0.8
 MAX_SEEDS: Final = 500  # beyond that many seeds a difference is not worth telling
 
 
+UNLIMITED = (-math.inf, math.inf)
+
+
 class Interval(NamedTuple):
     """A mean over seeds with its interval; the bounds are NaN with fewer than two values.
 
@@ -147,12 +150,18 @@ def t_quantile(level: float, df: float) -> float:
     return t
 
 
-def mean_interval(values: Sequence[float] | Floats, *, level: float = LEVEL) -> Interval:
+def mean_interval(
+    values: Sequence[float] | Floats,
+    *,
+    level: float = LEVEL,
+    limits: tuple[float, float] = UNLIMITED,
+) -> Interval:
     """Mean of independent values with its Student t interval.
 
     Args:
         values: Finite numbers, one for each seed, shape [seed]; NaN entries are left out.
         level: Coverage of the interval.
+        limits: Smallest and largest value there can be, for example 0 and 1 for an accuracy; the bounds are cut there.
 
     Returns:
         The interval; bounds and sd are NaN with one value, all is NaN with none.
@@ -172,7 +181,7 @@ def mean_interval(values: Sequence[float] | Floats, *, level: float = LEVEL) -> 
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     sd = float(array.std(ddof=1))
     half = t_quantile(level, count - 1) * sd / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half, sd, count)
+    return Interval(mean, max(mean - half, limits[0]), min(mean + half, limits[1]), sd, count)
 
 
 def band(values: Floats, *, level: float = LEVEL) -> tuple[Floats, Floats, Floats]:
@@ -301,6 +310,7 @@ def rank_arms(
     worst: float | None = None,
     resolution: float = 0.0,
     error_rate: float = 1 - LEVEL,
+    limits: tuple[float, float] = UNLIMITED,
 ) -> tuple[Place, ...]:
     """Orders recipes and says which cannot be told from the best one.
 
@@ -318,6 +328,7 @@ def rank_arms(
             better than the worst run that did finish, which is the default.
         resolution: Smallest possible step of the metric, see `paired_test`.
         error_rate: Wanted family-wise error rate.
+        limits: See `mean_interval`.
 
     Returns:
         One place for each recipe, the best first.
@@ -355,7 +366,7 @@ def rank_arms(
         Place(
             arm=arm,
             score=scores[arm],
-            interval=mean_interval(values[arm]),
+            interval=mean_interval(values[arm], limits=limits),
             num_bad=num_bad[arm],
             against_best=paired.get(arm),
             p_adjusted=p,

@@ -92,6 +92,11 @@ class Metric:
         """Times which a stored value is shown."""
         return 100.0 if self.is_fraction else 1.0
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value there can be."""
+        return (0.0, 1.0) if self.is_fraction else (-math.inf, math.inf)
+
     def text(self, value: float | None, *, has_unit: bool = True) -> str:
         """A value with its unit."""
         shown = None if value is None else value * self.factor
@@ -447,12 +452,17 @@ def _arm_labels(planned: Sequence[RunRow]) -> dict[int, str]:
 
 
 def factors_label(factors: Mapping[str, Any]) -> str:
-    """The values of some factors in one line; numbers carry their factor's name."""
+    """The values of some factors in one line; values that say little alone carry their factor's name."""
     return " \u00b7 ".join(
-        scalar if isinstance(value, str) else f"{units.words(key.rpartition('.')[2])} {scalar}"
+        scalar if _speaks(value) else f"{units.words(key.rpartition('.')[2])} {scalar}"
         for key, value in factors.items()
         for scalar in (units.scalar(value),)
     )
+
+
+def _speaks(value: Any) -> bool:
+    """Whether a value says by itself what it is a value of: adam does, 64-64 and none do not."""
+    return isinstance(value, str) and value != "none" and any(c.isalpha() for c in value)
 
 
 def _factors(rows: Sequence[Mapping[str, Any]]) -> tuple[FactorFacts, ...]:
@@ -539,6 +549,7 @@ def _rank(
         is_bad=is_bad,
         worst=metric.chance,
         resolution=metric.resolution,
+        limits=metric.limits,
     )
     return [(numbers[place.arm], place) for place in places]
 
@@ -562,7 +573,7 @@ def _arm_facts(
         level=level,
         rank=rank,
         place=place,
-        test=mean_interval([value for value in test if math.isfinite(value)]),
+        test=mean_interval([value for value in test if math.isfinite(value)], limits=metric.limits),
         runs=tuple(run.run for run in runs),
         num_diverged=sum(run.is_bad for run in runs),
         num_healed=sum(run.num_healed > 0 and not run.is_bad for run in runs),
