@@ -93,7 +93,7 @@ def programs(
         adam(),
         watch or Watch("accuracy", 1.0),
         strategy=strategy,
-        shapes=Shapes(STEPS_PER_EPOCH, BATCH, 64, ("learning_rate",)),
+        shapes=Shapes(STEPS_PER_EPOCH, BATCH, 64, 64, ("learning_rate",)),
         data=compiled.place(blobs(), num_devices=strategy.num_devices),
         pool=pool,
     )

@@ -7,13 +7,12 @@ lifetime.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lanework.cohort import devices, executables, lanes, program
@@ -23,6 +22,7 @@ from lanework.cohort.step import Lane, Problem, Update, Watch
 PyTree: TypeAlias = Any
 # Name of the sample of the training part on which finished runs are scored, where the part is large.
 SAMPLE = "train_sample"
+SMALL_NETWORK = 500_000
 
 
 class Programs:
@@ -87,8 +87,8 @@ class Programs:
         self._future(("segment", width))
         for kind in init_kinds:
             self._future(("init", kind, width))
-        for part in self.parts:
-            self._future(("score", part, width))
+        if self.parts:
+            self._future(("score", width))
 
     def wait(self) -> float:
         """Wait until training can start; gives the seconds waited (scoring may go on compiling meanwhile)."""
@@ -124,12 +124,18 @@ class Programs:
         return call
 
     def score(self, part: str, width: int) -> Callable[..., dict[str, jax.Array]]:
-        """The program that scores kept weights on one part."""
-        compiled = self._future(("score", part, width)).result()
+        """From lanes and hyperparameters to the metrics of the kept weights on one part, `{metric: [lane]}`."""
+        compiled = self._future(("score", width)).result()
+        data = self._data[SAMPLE if part == "train" and SAMPLE in self._data else part]
 
         def call(carried: Lane, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
             put = lanes.to_devices(dict(hypers), self.lane_sharding)
-            return jax.block_until_ready(compiled(carried, put, self._data[self._scored(part)]))
+            sums = lanes.to_devices(self._zero_sums(width), self.lane_sharding)
+            metrics: dict[str, jax.Array] = {}
+            for batch in _chunks(data, self.shapes.score_chunk):
+                chunk = jax.device_put(batch, devices.everywhere(self.mesh))
+                sums, metrics = compiled(carried, put, sums, chunk)
+            return jax.block_until_ready(metrics)
 
         return call
 
@@ -172,9 +178,10 @@ class Programs:
         )
         return int(sum(sizes))
 
-    def _scored(self, part: str) -> str:
-        """Which data a part is scored on: a sample of the training part where there is one."""
-        return SAMPLE if part == "train" and SAMPLE in self._data else part
+    def _zero_sums(self, width: int) -> PyTree:
+        make = self.problem.zero_sums
+        one = jax.eval_shape(make) if make else {}
+        return jax.tree.map(lambda leaf: np.zeros((width, *leaf.shape), leaf.dtype), one)
 
     def _segment_data(self) -> dict[str, PyTree]:
         return {name: self._data[name] for name in ("train", "val") if name in self._data}
@@ -199,7 +206,9 @@ class Programs:
             compiled = executables.load(name, local)
         is_new = compiled is None
         if compiled is None:
-            compiled = (lowered or self._lowered(what, strategy)).compile()
+            compiled = (lowered or self._lowered(what, strategy)).compile(
+                compiler_options=self._options(what)
+            )
         self.compile_seconds[" ".join(map(str, what))] = time.perf_counter() - begun
         if name and is_new:
             executables.save(name, compiled)
@@ -235,20 +244,52 @@ class Programs:
             taken = (shapes.seeds,)
         else:
             function = program.score_program(
-                self.problem, self.watch, strategy=strategy, mesh=self.mesh, chunk=self.shapes.chunk
+                self.problem, self.watch, strategy=strategy, mesh=self.mesh
             )
-            taken = (shapes.lanes, shapes.hypers, shapes.data[self._scored(what[1])])
+            taken = (shapes.lanes, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
         return jax.jit(function).lower(*taken)
+
+    def _sum_shapes(self, width: int) -> PyTree:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.lane_sharding),
+            self._zero_sums(width),
+        )
+
+    def _batch_shapes(self) -> PyTree:
+        whole = devices.everywhere(self.mesh)
+        batch = next(_chunks(self._data[self.parts[0]], self.shapes.score_chunk))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), batch
+        )
+
+    def _options(self, what: tuple[Any, ...]) -> dict[str, str | bool]:
+        """Initial weights of a small network are drawn once, in less time than LLVM takes to speed that up."""
+        if what[0] != "init" or jax.default_backend() != "cpu":
+            return {}
+        lane = program.lane_shapes(self.problem, self.update, self.watch)
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(lane.params))
+        return {"xla_backend_optimization_level": "0"} if num_params < SMALL_NETWORK else {}
 
     def _at_width(self, width: int) -> Strategy:
         per_device = width // self.strategy.num_devices
         return replace(self.strategy, width=width, group=min(self.strategy.group, per_device))
 
 
+def _chunks(data: Mapping[str, Any], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Equal chunks of a part with `weight` [size], 0 where the last one is filled up (host arrays)."""
+    arrays = {name: np.asarray(array) for name, array in data.items()}
+    count = len(next(iter(arrays.values())))
+    for first in range(0, count, size):
+        position = np.arange(first, first + size)
+        weight = (position < count).astype(np.float32)
+        rows = np.minimum(position, count - 1)
+        yield {name: array[rows] for name, array in arrays.items()} | {"weight": weight}
+
+
 def place(data: Mapping[str, Mapping[str, np.ndarray]], *, num_devices: int) -> dict[str, Any]:
     """Put the parts of a data set on every device, once."""
     whole = devices.everywhere(devices.lane_mesh(num_devices))
     return {
-        part: {name: jax.device_put(jnp.asarray(array), whole) for name, array in arrays.items()}
+        part: {name: jax.device_put(array, whole) for name, array in arrays.items()}
         for part, arrays in data.items()
     }

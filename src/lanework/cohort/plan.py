@@ -21,7 +21,7 @@ from lanework.cohort import assemble, cost, history, program
 from lanework.cohort.loop import Rules, Run, Stopping
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Problem, Update, Watch
-from lanework.data import Dataset
+from lanework.data import Dataset, Part
 from lanework.spec import (
     ZERO_IS_OFF,
     Arm,
@@ -36,6 +36,7 @@ from lanework.spec import (
 # a 2-core AVX-512 machine: 16 lanes of an MLP 784-256-128-10 run at 83 % of matrix peak two by two, 60 % all at once.
 GROUP_BYTES = 3 * 2**20
 MAX_LANES_PER_DEVICE = 256
+MAX_SCORE_CHUNK = 512
 # Before anything was measured: the share of a matrix product's rate that training reaches, and what a step costs at least.
 USUAL_SHARE = 0.3
 CALL_SECONDS = 2e-5
@@ -171,11 +172,10 @@ def _bucket(
         max_steps=max_steps,
         batch_size=batch_size,
         chunk=_chunk(dataset),
+        score_chunk=min(MAX_SCORE_CHUNK, _chunk(dataset), max(map(len, _parts(dataset)))),
         hypers=tuple(sorted(runs[0].hypers)),
     )
-    sizes = [
-        str(part.x.shape) + str(part.x.dtype) for part in (dataset.train, dataset.val, dataset.test)
-    ]
+    sizes = [str(part.x.shape) + str(part.x.dtype) for part in _parts(dataset)]
     digest = hashlib.sha256("\n".join([text, str(shapes), *sizes]).encode()).hexdigest()
     return Bucket(
         index=index,
@@ -194,6 +194,10 @@ def _bucket(
 
 def _text(model: ModelSpec) -> str:
     return json.dumps(model.model_dump(mode="json"), sort_keys=True)
+
+
+def _parts(dataset: Dataset) -> tuple[Part, ...]:
+    return (dataset.train, dataset.val, dataset.test)
 
 
 def _chunk(dataset: Dataset) -> int:

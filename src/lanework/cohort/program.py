@@ -21,7 +21,6 @@ from lanework.cohort.step import (
     Segment,
     Update,
     Watch,
-    evaluate,
     fresh_lane,
     train_segment,
 )
@@ -60,12 +59,14 @@ class Shapes:
         max_steps: Steps of the longest segment.
         batch_size: Samples per batch.
         chunk: Samples per evaluation chunk.
+        score_chunk: Samples per chunk when finished runs are scored.
         hypers: Names of the traced hyperparameters, sorted.
     """
 
     max_steps: int
     batch_size: int
     chunk: int
+    score_chunk: int
     hypers: tuple[str, ...]
 
 
@@ -131,19 +132,29 @@ def init_program(
 
 
 def score_program(
-    problem: Problem, watch: Watch, *, strategy: Strategy, mesh: Mesh, chunk: int
-) -> Callable[..., dict[str, jax.Array]]:
-    """`(lanes, hypers, part) -> {metric: [lane]}` of the weights to keep, on one whole part; not yet compiled."""
+    problem: Problem, watch: Watch, *, strategy: Strategy, mesh: Mesh
+) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
+    """`(lanes, hypers, sums, batch) -> (sums, {metric: [lane]})` of the weights to keep; not yet compiled.
 
-    def local(lanes: Lane, hypers: PyTree, part: PyTree) -> dict[str, jax.Array]:
-        def one(lane: Lane, hypers: PyTree) -> dict[str, jax.Array]:
+    One chunk of samples is added to the sums, and the metrics of all chunks so far come back, so that one program scores parts
+    of every size.
+    """
+    add, finish = problem.evaluate, problem.finish
+    if add is None or finish is None:
+        raise ValueError("a problem without `evaluate` cannot be scored")
+
+    def local(
+        lanes: Lane, hypers: PyTree, sums: PyTree, batch: PyTree
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
+        def one(lane: Lane, hypers: PyTree, sums: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
             params, state = kept_weights(lane, watch)
-            return evaluate(problem, params, state, data=part, hypers=hypers, chunk=chunk)
+            added = add(params, state, batch, sums, hypers=hypers)
+            return added, finish(added)
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers)
+        return over_lanes(one, group=strategy.group)(lanes, hypers, sums)
 
     lane = PartitionSpec(devices.LANE_AXIS)
-    return _sharded(local, mesh, specs=(lane, lane, PartitionSpec()))
+    return _sharded(local, mesh, specs=(lane, lane, lane, PartitionSpec()))
 
 
 def kept_weights(lane: Lane, watch: Watch) -> tuple[PyTree, PyTree]:

@@ -114,7 +114,9 @@ def train_lanes(
             _update(optimizer),
             Watch(is_monitored=False),
             strategy=strategy,
-            shapes=Shapes(min(report_every, num_steps), size, num_samples, tuple(sorted(hypers))),
+            shapes=Shapes(
+                min(report_every, num_steps), size, num_samples, num_samples, tuple(sorted(hypers))
+            ),
             data=compiled.place({"train": data}, num_devices=strategy.num_devices),
             pool=pool,
         )
