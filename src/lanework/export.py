@@ -69,7 +69,9 @@ class Model:
     def forward(self, x: Array) -> Array:
         """Raw outputs for inputs that are prepared already, [n, num_outputs]."""
         from lanework import models
+        from lanework.cohort import devices
 
+        devices.prepare()  # a study in the same process later wants all host devices
         net = models.network(
             self.spec,
             input=self.input,

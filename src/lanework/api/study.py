@@ -50,7 +50,7 @@ class Study:
         model: Any = "mlp",
         train: Mapping[str, Any] | None = None,
         compare: Mapping[str, Any] | Sequence[Any] | None = None,
-        seeds: int | Sequence[int] = 5,
+        seeds: int | Sequence[int] = 1,
         report: Mapping[str, Any] | None = None,
         exclude: Sequence[Mapping[str, Any]] = (),
         notes: str = "",

@@ -102,11 +102,11 @@ def segment_boundaries(
 
     Example:
         >>> segment_boundaries(10, 5, 0.5)
-        (2, 5, 8, 10)
+        (3, 5, 8, 10)
     """
     wanted = max(1.0, steps_per_epoch * eval_every)
     count = max(1, round(total_steps / wanted))
-    # Halves go up: 7.5 -> 8. Whole epochs stay exact because count divides them.
+    # Halves go up: 2.5 -> 3. Whole epochs stay exact because count divides them.
     return tuple(math.floor(total_steps * (i + 1) / count + 0.5) for i in range(count))
 
 

@@ -92,7 +92,7 @@ def train_lanes(
         ...     lambda p, batch, key: jnp.mean((batch["x"] @ p["w"] + p["b"] - batch["y"]) ** 2),
         ...     {"x": x, "y": 3.0 * x[:, 0] + 1.0},
         ...     optimizer=lambda h: optax.sgd(h["learning_rate"]),
-        ...     hypers={"learning_rate": np.geomspace(1e-3, 1.0, 8)},
+        ...     hypers={"learning_rate": np.geomspace(1e-3, 0.5, 8)},
         ...     num_steps=200,
         ...     batch_size=16,
         ... )
