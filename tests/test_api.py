@@ -12,6 +12,7 @@ from flax import nnx
 
 import lanework
 from lanework.errors import DataError, SpecError, StoreError
+from lanework.store import Store
 
 QUICK = {"epochs": 3, "batch_size": 32}
 
@@ -263,3 +264,28 @@ def test_one_class_only_is_a_data_error(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(50, 3))
     with pytest.raises(DataError, match="class"):
         lanework.Study(data=(x, np.zeros(50, int)), train=QUICK, seeds=1).run(tmp_path / "out")
+
+
+def test_early_stopping_follows_the_metric_it_names(tmp_path: Path) -> None:
+    """The accuracy is as good as it gets while the loss still falls, so the two stop at different steps."""
+    train = {"epochs": 60, "batch_size": 16, "learning_rate": 0.005}
+    ends = {}
+    for metric in ("val_loss", "val_accuracy"):
+        study = lanework.Study(
+            data="wine",
+            model={"net": "mlp", "hidden": [32]},
+            train={**train, "early_stopping": {"patience": 4, "metric": metric}},
+            seeds=1,
+        )
+        results = study.run(tmp_path / metric)
+        curve = _curve(results, metric)
+        best = min(curve, key=lambda row: (row[1] if metric == "val_loss" else -row[1], row[0]))
+        assert results.frame()["best_step"].item() == best[0]
+        ends[metric] = results.frame()["steps"].item()
+        assert curve[-1][0] == ends[metric]
+    assert ends["val_loss"] != ends["val_accuracy"]
+
+
+def _curve(results: lanework.Results, metric: str) -> list[tuple[int, float]]:
+    with Store(results.folder, create=False) as store:
+        return sorted((row.step, row.value) for row in store.metrics() if row.name == metric)

@@ -93,10 +93,10 @@ def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
             session.troubled.add(event.run)
         if event.kind == "stopped_early":
             session.stopped_early.add(event.run)
-    direction = sign(prepared.metric)
+    sign = assemble.direction(prepared.metric)
     for run, _, _, name, value in tick.metrics:
-        if name == prepared.metric and value * direction > session.best[0]:
-            session.best = (value * direction, run)
+        if name == prepared.metric and value * sign > session.best[0]:
+            session.best = (value * sign, run)
     for finished in tick.finished:
         _keep(session, laid, finished)
     session.samples_done += tick.num_samples
@@ -107,11 +107,6 @@ def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
         f"training program {laid.bucket.index + 1} of {len(prepared.laid)}",
         active=tick.num_active,
     )
-
-
-def sign(metric: str) -> float:
-    """+1 when more of the metric is better, else -1."""
-    return -1.0 if metric.split("_", 1)[-1] in assemble.LOWER_IS_BETTER else 1.0
 
 
 def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
@@ -145,7 +140,9 @@ def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
     session.done += 1
     for stage, seconds in (("evaluate", finished.score_seconds), ("test", finished.test_seconds)):
         session.clock[stage] = session.clock.get(stage, 0.0) + seconds
-    score = metrics.get(session.prepared.metric, math.nan) * sign(session.prepared.metric)
+    score = metrics.get(session.prepared.metric, math.nan) * assemble.direction(
+        session.prepared.metric
+    )
     if finished.status == "ok" and score > session.kept.get(finished.arm, (-math.inf,))[0]:
         session.kept[finished.arm] = (score, finished.run, finished.weights)
 
@@ -177,7 +174,7 @@ def tell(session: Session, message: str, *, active: int) -> None:
             lanes_in_trouble=len(session.troubled),
             metric=prepared.metric,
             best_name=prepared.arms[session.run_arm[best_run]].name if best_run >= 0 else "",
-            best_value=best_value * sign(prepared.metric),
+            best_value=best_value * assemble.direction(prepared.metric),
             samples_per_s=rate,
             seconds_left=left,
             elapsed_s=time.perf_counter() - session.begun,

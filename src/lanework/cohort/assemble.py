@@ -171,12 +171,28 @@ def update(
 
 
 def watch(config: RunConfig, *, metric: str, is_monitored: bool) -> Watch:
-    """What is followed: the report's metric on the validation part."""
-    name = metric.split("_", 1)[-1]
-    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
+    """What the compiled segment looks at."""
+    name = followed(config, metric)
     return Watch(
-        metric=name, sign=sign, keep_best=config.train.keep == "best", is_monitored=is_monitored
+        metric=name,
+        sign=direction(name),
+        keep_best=config.train.keep == "best",
+        is_monitored=is_monitored,
     )
+
+
+def followed(config: RunConfig, metric: str) -> str:
+    """The metric, measured on the validation part, by which a run is stopped and its best weights are chosen.
+
+    That of early stopping where it names one, else that of the report.
+    """
+    stopping = config.train.early_stopping
+    return (stopping.metric if stopping and stopping.metric else metric).split("_", 1)[-1]
+
+
+def direction(metric: str) -> float:
+    """+1 when more of a metric is better, else -1; the part's name in front does not matter."""
+    return -1.0 if metric.split("_", 1)[-1] in LOWER_IS_BETTER else 1.0
 
 
 def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:

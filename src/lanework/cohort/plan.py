@@ -229,13 +229,13 @@ def functions(
 def rules(bucket: Bucket, *, metric: str) -> Rules:
     """What the host decides by in this bucket."""
     train = bucket.config.train
-    name = metric.split("_", 1)[-1]
+    name = assemble.followed(bucket.config, metric)
     stopping = train.early_stopping
     return Rules(
         boundaries=bucket.boundaries,
         steps_per_epoch=bucket.steps_per_epoch,
         metric=name,
-        sign=-1.0 if name in assemble.LOWER_IS_BETTER else 1.0,
+        sign=assemble.direction(name),
         stopping=Stopping(stopping.patience, stopping.min_delta) if stopping else None,
         retries=train.heal.retries,
         gentler=train.heal.factor,
