@@ -263,12 +263,21 @@ class Programs:
         )
 
     def _options(self, what: tuple[Any, ...]) -> dict[str, str | bool]:
-        """Initial weights of a small network are drawn once, in less time than LLVM takes to speed that up."""
-        if what[0] != "init" or jax.default_backend() != "cpu":
+        """Settings of XLA on a CPU: one thread per device where lanes are sharded, no hard thinking for small initialisers."""
+        if jax.default_backend() != "cpu":
             return {}
+        # The devices are the cores already: threads inside an operation would only get into each other's way.
+        options: dict[str, str | bool] = {}
+        if self.strategy.num_devices > 1:
+            options["xla_cpu_multi_thread_eigen"] = False
+        if what[0] != "init":
+            return options
+        # Initial weights are drawn once, for a small network in less time than LLVM takes to speed that up.
         lane = program.lane_shapes(self.problem, self.update, self.watch)
         num_params = sum(leaf.size for leaf in jax.tree.leaves(lane.params))
-        return {"xla_backend_optimization_level": "0"} if num_params < SMALL_NETWORK else {}
+        if num_params < SMALL_NETWORK:
+            options["xla_backend_optimization_level"] = "0"
+        return options
 
     def _at_width(self, width: int) -> Strategy:
         per_device = width // self.strategy.num_devices

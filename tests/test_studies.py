@@ -1,0 +1,94 @@
+"""The shipped studies: each loads and says what it expects; `make test-all` runs each to that result."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lanework
+from lanework.spec import expand, load_study
+from tests.helpers import ROOT, data_folder
+
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+NEEDS_DATA = {"adult", "fashion-mnist"}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_loads_and_says_what_it_expects(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem in NEEDS_DATA:
+        monkeypatch.setenv("LANEWORK_DATA", str(data_folder()))
+    head = path.read_text(encoding="utf-8").split("study:")[0]
+    for word in ("# Question: ", "# Expected: ", "# Time: ", "# Hardware: "):
+        assert word in head
+    assert "TO BE MEASURED" not in head
+    spec = load_study(path)
+    assert spec.study == path.stem
+    assert len(expand(spec)) >= 2
+
+
+def digits(results: dict[str, Any], frame: Any) -> None:
+    best = frame.groupby(["optimizer", "learning_rate"])["val_accuracy"].mean().groupby("optimizer")
+    assert best.max().between(0.955, 0.985).all()
+    rates = best.idxmax()
+    ratio = rates["sgd"][1] / rates["adam"][1]
+    assert 10 <= ratio <= 1000
+    assert tied_levels(results) == 3
+
+
+def breast_cancer(results: dict[str, Any], frame: Any) -> None:
+    assert frame.groupby("arm")["val_accuracy"].mean().between(0.96, 1.0).all()
+    assert frame.groupby("arm")["test_accuracy"].mean().max() > 0.95
+
+
+def diabetes(results: dict[str, Any], frame: Any) -> None:
+    best = frame.groupby("arm")["val_rmse"].mean()
+    assert 46 < best.min() < 52
+    assert "hidden=none" in best.idxmin()
+
+
+def adult(results: dict[str, Any], frame: Any) -> None:
+    assert frame.groupby("arm")["test_accuracy"].mean().min() > 0.85
+    assert frame.groupby("arm")["test_accuracy"].mean().max() >= 0.855
+
+
+def fashion_mnist(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert means.min() > 0.88
+    cosine = next(name for name in means.index if "cosine" in name)
+    assert means.idxmax() == cosine
+
+
+EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
+    "adult": adult,
+    "breast-cancer": breast_cancer,
+    "diabetes": diabetes,
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+}
+
+
+def tied_levels(results: dict[str, Any]) -> int:
+    """Recipes, each at its best rate, that cannot be told from the best one, itself included."""
+    return sum(group["standing"] in ("best", "tied") for group in results["groups"])
+
+
+def test_every_study_has_an_expectation() -> None:
+    assert sorted(EXPECTED) == [path.stem for path in STUDIES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_runs_to_its_stated_result(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path.stem in NEEDS_DATA:
+        monkeypatch.setenv("LANEWORK_DATA", str(data_folder()))
+    done = lanework.run(path, folder=tmp_path / "out")
+    results = json.loads((done.folder / "results.json").read_text(encoding="utf-8"))
+    EXPECTED[path.stem](results, done.frame())
+    assert os.path.getsize(done.folder / "report.html") < 3_000_000
