@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all check bench run-bench docs clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -56,11 +56,15 @@ test: check
 test-all: check $(VENV)/.installed-oracles
 	$(BIN)/pytest -n $(WORKERS) -m "not gpu" --doctest-modules src tests
 
-bench: $(VENV)/.installed-bench
+# The other tools get an environment of their own: the one that people use stays without them.
+bench:
+	@$(MAKE) --no-print-directory VENV=.venv-bench run-bench
+
+run-bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/run.py
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tools/make_reference.py
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

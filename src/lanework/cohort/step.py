@@ -18,6 +18,7 @@ from lanework.health import probes
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Hypers: TypeAlias = Mapping[str, Array]
+_Carry: TypeAlias = tuple[Any, Any, Any]  # lane, losses, gradient norms of the last step
 
 
 class Problem(NamedTuple):
@@ -119,7 +120,7 @@ def fresh_lane(problem: Problem, update: Update, watch: Watch, *, seed: Array) -
 
 def train_step(
     problem: Problem, update: Update, lane: Lane, *, batch: PyTree, hypers: Hypers
-) -> tuple[Lane, Array, PyTree, PyTree]:
+) -> tuple[Lane, Array, PyTree]:
     """One forward pass, one backward pass, one update.
 
     Args:
@@ -130,7 +131,7 @@ def train_step(
         hypers: Traced hyperparameters of this run, scalars.
 
     Returns:
-        The run after the step, the loss, the gradients the rule saw, and the updates.
+        The run after the step, the loss, and the gradients the rule saw.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(lane.key), lane.step)
 
@@ -143,7 +144,7 @@ def train_step(
     )
     params = jax.tree.map(jnp.add, lane.params, updates)
     after = lane._replace(params=params, state=state, opt_state=opt_state, step=lane.step + 1)
-    return after, loss, grads, updates
+    return after, loss, grads
 
 
 def gather(data: Mapping[str, Array], index: Array) -> dict[str, Array]:
@@ -183,6 +184,54 @@ def evaluate(
     return problem.finish(lax.fori_loop(0, num_chunks, body, zero))
 
 
+def train_steps(
+    problem: Problem,
+    update: Update,
+    watch: Watch,
+    lane: Lane,
+    *,
+    hypers: Hypers,
+    index: Array,
+    num_steps: Array,
+    data: Mapping[str, Mapping[str, Array]],
+) -> tuple[Lane, Array, dict[str, Array]]:
+    """Train one run for `num_steps` steps; arguments as in `train_segment`.
+
+    Returns:
+        The run, the loss of each step [step], and the health of the last step (empty when not monitored).
+    """
+    losses = jnp.zeros((index.shape[0],), jnp.float32)
+    seen = probes.unseen(problem.layer_names) if watch.is_monitored else None
+
+    def body(i: Array, carry: _Carry) -> _Carry:
+        lane, losses, seen = carry
+        batch = gather(data["train"], lax.dynamic_index_in_dim(index, i, keepdims=False))
+        lane, loss, grads = train_step(problem, update, lane, batch=batch, hypers=hypers)
+        losses = lax.dynamic_update_index_in_dim(losses, loss.astype(jnp.float32), i, 0)
+        if watch.is_monitored:
+            is_last = i == num_steps - 1
+            seen = lax.cond(
+                is_last, lambda: probes.layer_norms(problem.layer_names, grads), lambda: seen
+            )
+        return lane, losses, seen
+
+    if not watch.is_monitored:
+        lane, losses, _ = lax.fori_loop(0, num_steps, body, (lane, losses, None))
+        return lane, losses, {}
+
+    # Two rounds of one loop, all steps but the last and then the last: the weights between them give the last update without
+    # keeping every update of the inner loop in memory, which would cost a tenth of the time of a small network.
+    def one_round(number: Array, carry: tuple[_Carry, PyTree]) -> tuple[_Carry, PyTree]:
+        inner, _ = carry
+        first = jnp.where(number == 0, 0, num_steps - 1)
+        last = jnp.where(number == 0, num_steps - 1, num_steps)
+        return lax.fori_loop(first, last, body, inner), inner[0].params
+
+    start = ((lane, losses, seen), lane.params)
+    (lane, losses, grad_norm), before = lax.fori_loop(0, 2, one_round, start)
+    return lane, losses, probes.norms(problem.layer_names, before, lane.params, grad_norm)
+
+
 def train_segment(
     problem: Problem,
     update: Update,
@@ -211,26 +260,9 @@ def train_segment(
     Returns:
         The run after the segment, and what the host is told.
     """
-    max_steps = index.shape[0]
-    losses = jnp.zeros((max_steps,), jnp.float32)
-    health = probes.empty(problem.layer_names) if watch.is_monitored else {}
-
-    def body(i: Array, carry: tuple[Lane, Array, dict[str, Array]]) -> tuple[Any, Array, Any]:
-        lane, losses, health = carry
-        batch = gather(data["train"], lax.dynamic_index_in_dim(index, i, keepdims=False))
-        before = lane.params
-        lane, loss, grads, updates = train_step(problem, update, lane, batch=batch, hypers=hypers)
-        losses = lax.dynamic_update_index_in_dim(losses, loss.astype(jnp.float32), i, 0)
-        if watch.is_monitored:
-            # Norms cost a pass over the weights, so they are taken at the last step of a segment only.
-            health = lax.cond(
-                i == num_steps - 1,
-                lambda: probes.norms(problem.layer_names, before, grads, updates),
-                lambda: health,
-            )
-        return lane, losses, health
-
-    lane, losses, health = lax.fori_loop(0, num_steps, body, (lane, losses, health))
+    lane, losses, health = train_steps(
+        problem, update, watch, lane, hypers=hypers, index=index, num_steps=num_steps, data=data
+    )
     part = data.get("val", {})
     metrics = (
         evaluate(problem, lane.params, lane.state, data=part, hypers=hypers, chunk=chunk)

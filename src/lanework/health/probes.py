@@ -14,13 +14,6 @@ import jax.numpy as jnp
 
 PyTree: TypeAlias = Any
 
-NAMES = ("grad_norm", "param_norm", "update_ratio")
-
-
-def empty(layer_names: Sequence[str]) -> dict[str, jax.Array]:
-    """The statistics before anything was seen: zeros, `{name: [layer]}`."""
-    return {name: jnp.zeros((len(layer_names),), jnp.float32) for name in NAMES}
-
 
 def _norm(tree: PyTree) -> jax.Array:
     total = jnp.zeros((), jnp.float32)
@@ -29,28 +22,38 @@ def _norm(tree: PyTree) -> jax.Array:
     return jnp.sqrt(total)
 
 
+def unseen(layer_names: Sequence[str]) -> jax.Array:
+    """Gradient norms before anything was seen: zeros, [layer]."""
+    return jnp.zeros((len(layer_names),), jnp.float32)
+
+
+def layer_norms(layer_names: Sequence[str], tree: PyTree) -> jax.Array:
+    """L2 norm of everything below each first-level name, [layer]; non-finite values stay visible."""
+    return jnp.stack([_norm(tree[name]) for name in layer_names])
+
+
 def norms(
-    layer_names: Sequence[str], params: PyTree, grads: PyTree, updates: PyTree
+    layer_names: Sequence[str], before: PyTree, after: PyTree, grad_norm: jax.Array
 ) -> dict[str, jax.Array]:
-    """L2 norms by layer of one step.
+    """What is recorded of the last step of a segment.
 
     Args:
         layer_names: First-level names of the parameters, in forward order.
-        params: Weights before the step.
-        grads: Gradients of the step, as the rule saw them.
-        updates: What the step added to the weights.
+        before: Weights before the step.
+        after: Weights after it.
+        grad_norm: Norms of the gradients as the rule saw them, [layer].
 
     Returns:
-        `grad_norm`, `param_norm` and `update_ratio` = ||update|| / (||weights|| + 1e-12), each [layer]. About 1e-3 is
-        usual for the ratio. Non-finite values stay visible.
+        `grad_norm`, `param_norm` (before the step) and `update_ratio` = ||update|| / (||weights|| + 1e-12), each [layer].
+        About 1e-3 is usual for the ratio. Non-finite values stay visible.
 
     Source:
         CS231n notes, "Neural Networks Part 3", section "Ratio of weights:updates".
     """
-    weights = jnp.stack([_norm(params[name]) for name in layer_names])
+    update = layer_norms(layer_names, jax.tree.map(jnp.subtract, after, before))
+    param_norm = layer_norms(layer_names, before)
     return {
-        "grad_norm": jnp.stack([_norm(grads[name]) for name in layer_names]),
-        "param_norm": weights,
-        "update_ratio": jnp.stack([_norm(updates[name]) for name in layer_names])
-        / (weights + 1e-12),
+        "grad_norm": grad_norm,
+        "param_norm": param_norm,
+        "update_ratio": update / (param_norm + 1e-12),
     }
