@@ -29,6 +29,28 @@ class OwnNet(nnx.Module):
         return self.last(nnx.relu(self.norm(self.first(x))))
 
 
+class Block(nnx.Module):
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.dense = nnx.Linear(width, width, rngs=rngs)
+        self.gain = nnx.Param(np.float32(0.1))
+
+    def __call__(self, x: Any) -> Any:
+        return x + self.gain[...] * nnx.relu(self.dense(x))
+
+
+class Nested(nnx.Module):
+    """Modules in a list, and a parameter that is a single number."""
+
+    def __init__(self, in_features: int, out_features: int, *, rngs: nnx.Rngs) -> None:
+        self.blocks = nnx.List([Block(in_features, rngs=rngs) for _ in range(2)])
+        self.last = nnx.Linear(in_features, out_features, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
+
+
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory: pytest.TempPathFactory) -> lanework.Results:
     study = lanework.Study(
@@ -289,3 +311,69 @@ def test_early_stopping_follows_the_metric_it_names(tmp_path: Path) -> None:
 def _curve(results: lanework.Results, metric: str) -> list[tuple[int, float]]:
     with Store(results.folder, create=False) as store:
         return sorted((row.step, row.value) for row in store.metrics() if row.name == metric)
+
+
+def test_a_nested_own_module_reads_back(tmp_path: Path) -> None:
+    study = lanework.Study(
+        data="iris", model={"net": Nested}, train={**QUICK, "learning_rate": 0.01}
+    )
+    results = study.run(tmp_path / "out")
+    assert results.best().forward(np.zeros((2, 4), np.float32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ({"output_activation": "sigmoid"}, "binary_cross_entropy"),
+        ({}, "binary_cross_entropy"),
+        ({"num_outputs": 1}, "mse"),
+        ({"output_activation": "softmax"}, "cross_entropy"),
+        ({}, "hinge"),
+    ],
+)
+def test_predictions_agree_with_the_recorded_accuracy(
+    tmp_path: Path, model: dict[str, Any], loss: str
+) -> None:
+    """Also where outputs are shares already, or a single one decides."""
+    study = lanework.Study(
+        data="breast_cancer",
+        model={"net": "mlp", "hidden": [8], **model},
+        train={"epochs": 8, "batch_size": 32, "learning_rate": 0.01, "loss": loss},
+    )
+    results = study.run(tmp_path / "out")
+    best = results.best()
+    from lanework.data import load
+    from lanework.spec import load_study
+
+    data = load(load_study(results.folder / "study.yaml").data)
+    outputs = best.forward(data.test.x)
+    shares = best.probabilities(outputs)
+    recorded = results.frame()["test_accuracy"].item()
+    assert (shares.argmax(axis=1) == data.test.y).mean() == pytest.approx(recorded)
+    assert recorded > 0.85
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LANEWORK_CACHE", str(tmp_path / "file" / "cache"))
+    results = lanework.Study(data="iris", train=QUICK).run(tmp_path / "out")
+    assert results.frame()["status"].tolist() == ["ok"]
+
+
+def test_no_cache_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANEWORK_CACHE", "off")
+    monkeypatch.chdir(tmp_path)
+    lanework.Study(data="iris", train=QUICK).run("out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_zero_weights_learn_nothing_and_the_verdict_says_so(tmp_path: Path) -> None:
+    study = lanework.Study(
+        data="wine",
+        model={"net": "mlp", "hidden": [8], "init": "zeros"},
+        train={**QUICK, "optimizer": "sgd"},
+    )
+    assert study.run(tmp_path / "out").frame()["verdict"].tolist() == ["chance"]

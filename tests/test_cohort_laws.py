@@ -312,3 +312,28 @@ def test_a_cohort_shrinks_without_changing_a_number(pool: ThreadPoolExecutor, co
     ended, _, _ = train(built, runs[:2] + stopped, rules(3, retries=0))
     assert {ended[run].status for run in range(2, 8)} == {"diverged"}
     assert all(same_bits(ended[run], finished[run]) for run in (0, 1))
+
+
+def test_lanes_one_at_a_time_shrink_without_changing_a_number(pool: ThreadPoolExecutor) -> None:
+    """A group of one, as convolutions on a CPU have it, must stay the same loop when one lane is left."""
+    single = Strategy(2, 8, 1)
+    finished, _, _ = train(programs(pool, single), grid(), rules(3))
+    built = programs(pool, single)
+    built.segment(2)
+    runs = grid()
+    stopped = [replace(run, hypers={"learning_rate": 1e30}) for run in runs[2:]]
+    ended, _, _ = train(built, runs[:2] + stopped, rules(3, retries=0))
+    assert all(same_bits(ended[run], finished[run]) for run in (0, 1))
+
+
+def test_the_mean_loss_counts_samples_not_batches(pool: ThreadPoolExecutor) -> None:
+    """The last batch of an epoch is short, so its loss weighs less; at rate 0 the mean is that of the whole part."""
+    runs = [loop.Run(0, 0, 0, {"learning_rate": 0.0})]
+    built = programs(pool, Strategy(1, 1, 1))
+    _, metrics, _ = train(built, runs, rules(1))
+    lane = fresh_lane(problem(), adam(), Watch(), seed=jnp.uint32(0))
+    data = blobs()["train"] | {"weight": np.ones(NUM_TRAIN, np.float32)}
+    whole, _ = problem().loss(lane.params, lane.state, data, key=jax.random.key(0), hypers={})
+    assert next(v for *_, name, v in metrics if name == "train_loss") == pytest.approx(
+        float(whole), rel=1e-5
+    )

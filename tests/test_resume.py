@@ -78,6 +78,38 @@ def test_a_killed_study_resumes_to_the_same_numbers(whole: Path, moment: int, ev
             np.testing.assert_array_equal(again[layer][name], tensor)
 
 
+HEALED = (
+    STUDY.replace("killed", "healed")
+    .replace("[0.01, 0.1]", "[0.01, 1.0e+20]")
+    .replace("batch_size: 32", "batch_size: 32, heal: {retries: 2, factor: 1.0e-6}")
+)
+
+
+@pytest.mark.parametrize("moment", [3, 6])
+def test_healing_is_remembered_once(tmp_path: Path, moment: int) -> None:
+    (tmp_path / "study.yaml").write_text(HEALED)
+    assert start(tmp_path, "whole", kill_after=0, how="new") == 0
+    assert start(tmp_path, "part", kill_after=moment, how="new") == -9
+    assert start(tmp_path, "part", kill_after=0, how="resume") == 0
+    events = [healings(tmp_path / name) for name in ("whole", "part")]
+    assert events[0] == events[1]
+    assert len(events[0]) > 0
+    assert numbers(tmp_path / "whole") == numbers(tmp_path / "part")
+
+
+def healings(folder: Path) -> list[tuple[object, ...]]:
+    with Store(folder, create=False) as store:
+        return sorted((e.run, e.step, e.kind, e.text) for e in store.events() if e.run is not None)
+
+
+def test_a_study_killed_while_it_reports_gets_its_report(whole: Path) -> None:
+    folder = whole / "reported"
+    assert start(whole, "reported", kill_after=0, how="new") == 0
+    (folder / "report.html").unlink()
+    assert start(whole, "reported", kill_after=0, how="resume") == 0
+    assert (folder / "report.html").is_file()
+
+
 def test_a_study_killed_twice_resumes_to_the_same_numbers(whole: Path) -> None:
     assert start(whole, "twice", kill_after=4, how="new") == -9
     assert start(whole, "twice", kill_after=5, how="resume") == -9

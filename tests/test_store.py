@@ -92,7 +92,7 @@ def test_rewind_drops_later_rows_and_the_result_of_that_run_only(
             store.add_event(run, 30, "healed", "", {})
             store.finish_run(RunResult(run, "ok", "ok", 30, 30, 0.0, 0.0, {}))
         store.add_event(None, 30, "interrupted", "", {})
-        store.rewind(0, 20)
+        store.rewind(0, 20, num_events=0)
         assert [m.step for m in store.metrics(0)] == [10, 20]
         assert [m.step for m in store.health(0)] == [10, 20]
         assert [m.step for m in store.metrics(1)] == [10, 20, 30]

@@ -19,7 +19,9 @@ NEEDS_DATA = {"adult", "fashion-mnist"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_a_study_loads_and_says_what_it_expects(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_loads_and_says_what_it_expects(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if path.stem in NEEDS_DATA:
         monkeypatch.setenv("LANEWORK_DATA", str(data_folder()))
     head = path.read_text(encoding="utf-8").split("study:")[0]

@@ -44,6 +44,9 @@ class Model:
         scaling: `(scale, shift)` of byte images, None otherwise.
         num_outputs: Outputs of the network.
         hypers: Traced hyperparameters that the network reads.
+        loss: Name of the loss it was trained with.
+        are_shares: Whether outputs are shares already (a sigmoid or softmax output, or trained on 0 and 1 by squared
+            error) and not scores.
         module: The user's own module class when it came from Python.
     """
 
@@ -60,6 +63,7 @@ class Model:
     num_outputs: int
     hypers: Mapping[str, float]
     loss: str
+    are_shares: bool
     module: Any = None
 
     def outputs(self, rows: Any) -> Array:
@@ -68,6 +72,10 @@ class Model:
 
     def forward(self, x: Array) -> Array:
         """Raw outputs for inputs that are prepared already, [n, num_outputs]."""
+        return self.forward_with((self.params, self.state), x)
+
+    def forward_with(self, weights: PyTree, x: Array) -> Array:
+        """The same with other weights `(params, state)`."""
         from lanework import models
         from lanework.cohort import devices
 
@@ -81,8 +89,9 @@ class Model:
         )
         if self.scaling is not None:
             x = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
+        params, state = weights
         values, _ = net.apply(
-            self.params, self.state, x, key=None, is_training=False, hypers=dict(self.hypers)
+            params, state, x, key=None, is_training=False, hypers=dict(self.hypers)
         )
         return np.asarray(values)
 
@@ -96,10 +105,20 @@ class Model:
             raise StoreError(
                 "probabilities exist for classes only, this model predicts numbers. Use predict."
             )
-        values = self.outputs(rows).astype(np.float64)
+        return self.probabilities(self.outputs(rows))
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Class probabilities [n, classes] from raw outputs [n, num_outputs]."""
+        values = outputs.astype(np.float64)
         if values.shape[1] == 1:
-            one = 1.0 / (1.0 + np.exp(-values))
+            one = np.clip(values, 0.0, 1.0) if self.are_shares else 1.0 / (1.0 + np.exp(-values))
             return np.concatenate([1.0 - one, one], axis=1)
+        if self.are_shares:
+            values = np.maximum(
+                values, 0.0
+            )  # squared error may leave the range; the largest stays the largest
+            total = values.sum(axis=1, keepdims=True)
+            return np.where(total > 0, values / np.maximum(total, 1e-12), 1.0 / values.shape[1])
         exponential = np.exp(values - values.max(axis=1, keepdims=True))
         probabilities: Array = exponential / exponential.sum(axis=1, keepdims=True)
         return probabilities
@@ -116,11 +135,11 @@ def nested(flat: Mapping[str, Array]) -> PyTree:
     """Weights by path `0/dense_0/kernel` as the pair `(params, state)` of nested dicts."""
     trees: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for path, leaf in flat.items():
-        first, *middle, last = path.split("/")
-        node = trees[int(first)]
-        for part in middle:
-            node = node.setdefault(part, {})
-        node[last] = leaf
+        place, rest = path.split("/", 1)
+        # Two levels: the owner may have slashes of its own (`blocks/0`), the last name has none.
+        owner, _, name = rest.rpartition("/")
+        tree = trees[int(place)]
+        (tree.setdefault(owner, {}) if owner else tree)[name] = leaf
     return trees
 
 
@@ -148,15 +167,13 @@ def write(
     from lanework.cohort import snapshot
 
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {name: np.ascontiguousarray(leaf) for name, leaf in snapshot.flatten(weights).items()}
+    flat = {name: np.asarray(leaf, order="C") for name, leaf in snapshot.flatten(weights).items()}
     save_file(flat, str(folder / WEIGHTS))
     text = json.dumps(_description(arm, run, dataset, module), indent=1, allow_nan=False)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     model = read(folder, module=module)
-    again = snapshot.flatten((model.params, model.state))
-    if set(again) != set(flat) or any(
-        not np.array_equal(again[k], flat[k], equal_nan=True) for k in flat
-    ):
+    written = model.forward_with(weights, dataset.train.x[:2])
+    if not np.array_equal(model.forward(dataset.train.x[:2]), written, equal_nan=True):
         raise StoreError(
             f"{folder}: a model must read back as it was written, it does not. Check the disk and run the study again."
         )
@@ -192,6 +209,7 @@ def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str,
         "scaling": scaling,
         "hypers": traced_values(arm.config),
         "loss": loss.name if loss else "",
+        "are_shares": assemble.are_shares(arm.config),
         "preparation": dataset.preparation.to_json(),
     }
 
@@ -250,5 +268,6 @@ def read(folder: Path, *, module: Any = None) -> Model:
         num_outputs=record["num_outputs"],
         hypers=record["hypers"],
         loss=record["loss"],
+        are_shares=record["are_shares"],
         module=module,
     )

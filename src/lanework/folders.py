@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+
+def is_cache_on() -> bool:
+    """Whether anything may be kept between studies; `LANEWORK_CACHE=off` says no."""
+    return os.environ.get("LANEWORK_CACHE") != "off"
 
 
 def cache_folder() -> Path:
@@ -14,6 +20,6 @@ def cache_folder() -> Path:
     """
     own = os.environ.get("LANEWORK_CACHE")
     if own:
-        return Path(own)
+        return Path(own) if is_cache_on() else Path(tempfile.gettempdir()) / "lanework"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "lanework"

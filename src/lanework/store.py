@@ -291,11 +291,24 @@ class Store:
             lambda: (values,),
         )
 
-    def rewind(self, run: int, step: int) -> None:
-        """Drops what was recorded of `run` after `step`, and its result, before a resume."""
+    def rewind(self, run: int, step: int, *, num_events: int) -> None:
+        """Drops what was recorded of a run after a snapshot, and its result, before a resume.
+
+        Args:
+            run: Number of the run.
+            step: Step of the snapshot; metrics and health of later steps go.
+            num_events: How many of its events the snapshot knows; the later ones go. (Their steps cannot tell: a run that is
+                healed goes back in steps.)
+        """
         where = (int(run), int(step))
-        for table in ("metric", "health", "event"):
+        for table in ("metric", "health"):
             self._write(f"DELETE FROM {table} WHERE run = ? AND step > ?", lambda: (where,))
+        events = (int(run), int(run), int(num_events))
+        self._write(
+            "DELETE FROM event WHERE run = ? AND id NOT IN "
+            "(SELECT id FROM event WHERE run = ? ORDER BY id LIMIT ?)",
+            lambda: (events,),
+        )
         self._write("DELETE FROM result WHERE run = ?", lambda: (where[:1],))
 
     def flush(self) -> None:

@@ -59,7 +59,7 @@ def prepare(
         spec: The study.
         arrays: Data given from Python, see `lanework.data.load`.
         module: `nnx.Module` class given from Python.
-        memory_bytes: What lanes may use; 60 % of the machine's memory by default.
+        memory_bytes: What lanes may use; 60 % of the devices' memory by default.
         strategies: Layouts by bucket key from an earlier start of the same study, which are then kept.
         is_monitored: Whether layers are watched.
     """
@@ -70,7 +70,7 @@ def prepare(
     arms = expand(spec)
     datasets, data_of_arm = _load_data(arms, arrays, known={spec.data.model_dump_json(): first})
     metric = spec.report.metric or ""
-    memory = memory_bytes or MEMORY_SHARE * devices.total_memory_bytes()
+    memory = memory_bytes or MEMORY_SHARE * devices.lane_memory_bytes()
     laid = []
     for bucket in plan.buckets(spec, arms, datasets, data_of_arm):
         dataset = datasets[bucket.data]
@@ -85,25 +85,20 @@ def prepare(
             backend=jax.default_backend(),
             memory_bytes=memory,
         )
-        known = (strategies or {}).get(bucket.key) or _remembered(bucket, strategy)
+        known, measured = (strategies or {}).get(bucket.key), _remembered(bucket)
         if known:
             strategy, why = Strategy(**known["strategy"]), known["why"]
-        laid.append(Laid(bucket, functions, estimate, strategy, why, bool(known)))
+        elif measured:
+            strategy, why = plan.with_group(strategy, measured["group"]), measured["why"]
+        laid.append(Laid(bucket, functions, estimate, strategy, why, bool(measured)))
     # Hashed with the task filled in, so that the study.yaml left in the folder is the same study.
     return Prepared(spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module)
 
 
-def _remembered(bucket: plan.Bucket, guess: Strategy) -> Mapping[str, Any] | None:
-    """The layout that was measured for this very bucket on this machine, if it still fits."""
+def _remembered(bucket: plan.Bucket) -> Mapping[str, Any] | None:
+    """The group size that was measured for this program on this machine, with the figures."""
     entry = history.recall().get(history.bucket_key(bucket.key), {})
-    layout = entry.get("strategy")
-    if (
-        not layout
-        or layout["num_devices"] != guess.num_devices
-        or layout["width"] > guess.width + guess.group * guess.num_devices
-    ):
-        return None
-    return {"strategy": layout, "why": entry["why"]}
+    return entry if "group" in entry else None
 
 
 def _load_data(

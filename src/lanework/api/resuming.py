@@ -89,13 +89,14 @@ def restore(session: Session, laid: Laid) -> tuple[PyTree, Mapping[str, Any]] | 
     path = lanes_file(session, bucket)
     if not path.is_file():
         for run in bucket.runs:
-            store.rewind(run.run, -1)
+            store.rewind(run.run, -1, num_events=0)
         return None
     arrays, info = snapshot.load(path)
     _recall(session, arrays, info)
-    like = program.lane_shapes(*laid.functions)
+    lane = program.lane_shapes(*laid.functions)
+    likes = {"lanes": lane, "waiting": program.kept_weights(lane, laid.functions[2])}
     trees = {}
-    for name in ("lanes", "waiting"):
+    for name, like in likes.items():
         prefix = f"{name}/"
         flat = {key[len(prefix) :]: leaf for key, leaf in arrays.items() if key.startswith(prefix)}
         if flat:
@@ -104,7 +105,8 @@ def restore(session: Session, laid: Laid) -> tuple[PyTree, Mapping[str, Any]] | 
     for run in bucket.runs:
         known = info["progress"].get(str(run.run))
         if run.run in unfinished:
-            store.rewind(run.run, known["step"] if known else -1)
+            state = known or {"step": -1, "num_events": 0}
+            store.rewind(run.run, state["step"], num_events=state["num_events"])
         if known:
             session.done += run.run not in unfinished
             session.samples_done += known["step"] * bucket.shapes.batch_size

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lanework import data as data_package
+from lanework.api.interrupting import Interrupt
 from lanework.api.preparing import Laid, Prepared, loss_name
 from lanework.cohort import assemble, loop
 from lanework.health import verdicts
@@ -80,6 +81,7 @@ class Session:
     kept: dict[int, tuple[float, int, PyTree]] = field(default_factory=dict)
     last_snapshot: float = 0.0
     run_arm: dict[int, int] = field(default_factory=dict)
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
 
 def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
@@ -150,7 +152,8 @@ def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
 def _chance(dataset: data_package.Dataset, loss: str) -> dict[str, float | None]:
     if dataset.task != "classification":
         return {"chance_loss": None, "chance_accuracy": None}
-    counts = np.bincount(dataset.train.y, minlength=max(1, len(dataset.classes)))
+    # The shares of the validation part, on which the run is judged: the best that ignoring the inputs could do there.
+    counts = np.bincount(dataset.val.y, minlength=max(1, len(dataset.classes)))
     shares = counts[counts > 0] / counts.sum()
     entropy = float(-(shares * np.log(shares)).sum())
     known = loss in ("cross_entropy", "binary_cross_entropy")

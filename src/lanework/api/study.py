@@ -157,7 +157,7 @@ class Study:
         if known is not None:
             training.check_same(target, prepared)
             if known["complete"]:
-                return Results(target, module=self._module)
+                return _completed(target, module=self._module)
         target.mkdir(parents=True, exist_ok=True)
         training.carry_out(
             prepared,
@@ -186,6 +186,14 @@ class Study:
             strategies=strategies,
             is_monitored=is_monitored,
         )
+
+
+def _completed(folder: Path, *, module: Any) -> Results:
+    """The results of a study that has trained everything; one killed while it wrote its report gets it now."""
+    results = Results(folder, module=module)
+    if not (folder / "report.html").is_file():
+        results.report()
+    return results
 
 
 def _look(data: specs.DataSpec) -> list[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,13 @@ def carry_out(
     with Store(folder, create=not resume) as store:
         session = Session(store, folder, prepared, watcher, begun, snapshot_every_s, clock)
         _describe(session, resume=resume)
-        with ThreadPoolExecutor(max_workers=devices.available_cores()) as pool:
-            try:
+        pool = ThreadPoolExecutor(max_workers=devices.available_cores())
+        try:
+            with session.interrupt:
                 _train_all(session, pool, resume=resume)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        finally:
+            # Whoever interrupts a study does not want to wait for programs that are still compiling.
+            pool.shutdown(wait=False, cancel_futures=True)
         _finish(session)
 
 
@@ -107,7 +108,6 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.put_meta("data", [dataset.summary for dataset in prepared.datasets])
     store.put_meta("fingerprints", [dataset.fingerprint for dataset in prepared.datasets])
     store.put_meta("machine", devices.machine())
-    store.put_meta("plan", plan_record(prepared))
     store.add_event(None, 0, "planned", f"{len(prepared.laid)} program(s) were planned.", {})
     rows = [
         RunRow(
@@ -122,6 +122,8 @@ def _describe(session: Session, *, resume: bool) -> None:
         for run in laid.bucket.runs
     ]
     store.add_runs(sorted(rows, key=lambda row: row.run))
+    # Last: a folder without a plan was killed before it was described whole, and starts afresh.
+    store.put_meta("plan", plan_record(prepared))
     store.flush()
 
 
@@ -214,26 +216,24 @@ def _train_bucket(
         )
 
     rules = plan.rules(bucket, metric=session.prepared.metric)
-    newest: loop.Tick | None = None
-    waited = programs.wait()
+    waited = programs.wait(is_stopped=lambda: session.interrupt.is_asked)
     session.clock["wait_for_compiler"] = session.clock.get("wait_for_compiler", 0.0) + waited
-    try:
-        for tick in loop.train(programs, bucket.runs, rules=rules, order=order, start=start):
-            newest = tick
-            record(session, laid, tick)
-            if time.perf_counter() - session.last_snapshot > session.snapshot_every_s:
-                save_snapshot(session, bucket, tick)
-    except KeyboardInterrupt:
-        if newest is not None:
-            save_snapshot(session, bucket, newest)
-        session.store.add_event(None, 0, "interrupted", "The study was interrupted.", {})
-        raise
+    for tick in loop.train(programs, bucket.runs, rules=rules, order=order, start=start):
+        record(session, laid, tick)
+        if session.interrupt.is_asked:
+            save_snapshot(session, bucket, tick)
+            session.store.add_event(None, 0, "interrupted", "The study was interrupted.", {})
+            raise KeyboardInterrupt
+        if time.perf_counter() - session.last_snapshot > session.snapshot_every_s:
+            save_snapshot(session, bucket, tick)
     seconds = time.perf_counter() - begun - waited
     session.clock["train"] = session.clock.get("train", 0.0) + seconds
     if start is None and seconds > 0.0:
         _remember(laid, seconds)
-    session.store.put_meta(f"program:{bucket.index}", {"compile_seconds": programs.compile_seconds})
-    if not is_last:
+    session.store.put_meta(
+        f"program:{bucket.index}", {"compile_seconds": dict(programs.compile_seconds)}
+    )
+    if not is_last or seconds > session.snapshot_every_s:
         save_kept(session, bucket)
     lanes_file(session, bucket).unlink(missing_ok=True)
 
@@ -242,7 +242,7 @@ def _remember(laid: Laid, seconds: float) -> None:
     rate = laid.estimate.flops / seconds
     entry: dict[str, Any] = {"flops_per_s": rate}
     if laid.is_measured:
-        entry |= {"strategy": asdict(laid.strategy), "why": laid.why}
+        entry |= {"group": laid.strategy.group, "why": laid.why}
     history.remember({history.bucket_key(laid.bucket.key): entry})
 
 

@@ -47,11 +47,11 @@ def num_outputs(loss: str, dataset: Dataset) -> int:
     return dataset.num_outputs
 
 
-def _threshold(config: RunConfig, loss: str) -> float:
-    """Where a single output turns from the first class to the second: 0 for a raw score, 1/2 for a share."""
+def are_shares(config: RunConfig) -> bool:
+    """Whether outputs for classes are shares (between 0 and 1) and not scores: then a single one turns at 1/2, not at 0."""
     activation = config.model.options.get("output_activation", "identity")
-    is_share = activation in ("sigmoid", "softmax", "relu") or loss == "mse"
-    return 0.5 if is_share else 0.0
+    loss = config.train.loss.name if config.train.loss else ""
+    return activation in ("sigmoid", "softmax", "relu") or loss == "mse"
 
 
 def problem(
@@ -75,7 +75,7 @@ def problem(
         dataset.task,
         num_outputs=dataset.num_outputs,
         target_scale=dataset.target_scale,
-        threshold=_threshold(config, choice.name),
+        threshold=0.5 if are_shares(config) else 0.0,
     )
     unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import replace
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import jax
@@ -46,7 +46,7 @@ class Programs:
         *,
         strategy: Strategy,
         shapes: Shapes,
-        data: Mapping[str, PyTree],
+        data: Placed,
         pool: Executor,
         inits: Sequence[Callable[..., Any]] = (),
         score_parts: Sequence[str] = ("train", "val", "test"),
@@ -60,7 +60,7 @@ class Programs:
             watch: What is looked at.
             strategy: Layout of the widest call.
             shapes: Static sizes.
-            data: Parts by name, each a mapping of arrays with a leading sample axis, on the devices (see `place`).
+            data: The parts, see `place`.
             pool: Where compiling happens.
             inits: Initialisers `key -> (params, state)` by `Run.init`; the problem's own when empty.
             score_parts: Parts of `data` on which finished runs are scored.
@@ -71,7 +71,7 @@ class Programs:
         self.strategy, self.shapes = strategy, shapes
         self.mesh = devices.lane_mesh(strategy.num_devices)
         self.lane_sharding = devices.by_lane(self.mesh)
-        self.parts = tuple(part for part in score_parts if part in data and problem.evaluate)
+        self.parts = tuple(part for part in score_parts if part in data.host and problem.evaluate)
         self.compile_seconds: dict[str, float] = {}
         self._inits = tuple(inits) or (problem.init,)
         self._data = data
@@ -79,7 +79,6 @@ class Programs:
         self._identity = identity
         self._built: dict[tuple[Any, ...], Future[Any]] = {}
         self._segment_seconds = 0.0
-        self._seen_segments = 0
 
     def prepare(self, *, init_kinds: Sequence[int] = (0,)) -> None:
         """Start compiling what a cohort is sure to call, in the order in which it will be needed."""
@@ -90,12 +89,23 @@ class Programs:
         if self.parts:
             self._future(("score", width))
 
-    def wait(self) -> float:
-        """Wait until training can start; gives the seconds waited (scoring may go on compiling meanwhile)."""
+    def wait(self, *, is_stopped: Callable[[], bool] = lambda: False) -> float:
+        """Wait until training can start; gives the seconds waited (scoring may go on compiling meanwhile).
+
+        Args:
+            is_stopped: Asked a few times a second.
+
+        Raises:
+            KeyboardInterrupt: `is_stopped` said so.
+        """
         begun = time.perf_counter()
-        for what, future in list(self._built.items()):
-            if what[0] != "score":
+        needed = {future for what, future in self._built.items() if what[0] != "score"}
+        while needed:
+            done, needed = wait(needed, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in done:
                 future.result()
+            if is_stopped():
+                raise KeyboardInterrupt
         return time.perf_counter() - begun
 
     def init(self, kind: int, width: int) -> Callable[[np.ndarray], Lane]:
@@ -113,28 +123,29 @@ class Programs:
             begun = time.perf_counter()
             put = lanes.to_devices((dict(hypers), index), self.lane_sharding)
             steps = jax.device_put(np.int32(num_steps), devices.everywhere(self.mesh))
-            after, told = compiled(carried, *put, steps, self._segment_data())
+            after, told = compiled(carried, *put, steps, self._data.device)
             jax.block_until_ready(told)
-            self._segment_seconds, self._seen_segments = (
-                time.perf_counter() - begun,
-                self._seen_segments + 1,
-            )
+            self._segment_seconds = time.perf_counter() - begun
             return after, told
 
         return call
 
-    def score(self, part: str, width: int) -> Callable[..., dict[str, jax.Array]]:
-        """From lanes and hyperparameters to the metrics of the kept weights on one part, `{metric: [lane]}`."""
-        compiled = self._future(("score", width)).result()
-        data = self._data[SAMPLE if part == "train" and SAMPLE in self._data else part]
+    def score(self, part: str) -> Callable[..., dict[str, jax.Array]]:
+        """From weights `(params, state)` and hyperparameters [lane] to metrics on one part, `{metric: [lane]}`.
 
-        def call(carried: Lane, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        Always as many lanes as the widest call has.
+        """
+        width = self.strategy.width
+        compiled = self._future(("score", width)).result()
+        data = self._scored(part)
+
+        def call(weights: PyTree, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
             put = lanes.to_devices(dict(hypers), self.lane_sharding)
             sums = lanes.to_devices(self._zero_sums(width), self.lane_sharding)
             metrics: dict[str, jax.Array] = {}
             for batch in _chunks(data, self.shapes.score_chunk):
                 chunk = jax.device_put(batch, devices.everywhere(self.mesh))
-                sums, metrics = compiled(carried, put, sums, chunk)
+                sums, metrics = compiled(weights, put, sums, chunk)
             return jax.block_until_ready(metrics)
 
         return call
@@ -164,27 +175,16 @@ class Programs:
 
     def num_samples(self, part: str) -> int:
         """Samples of one part of the data."""
-        return int(jax.tree.leaves(self._data[part])[0].shape[0])
+        return len(next(iter(self._data.host[part].values())))
 
-    def memory_bytes(self) -> int:
-        """Memory of one call of the widest segment as XLA planned it, bytes, all devices together (0 if unknown)."""
-        analysis = self._future(("segment", self.strategy.width)).result().memory_analysis()
-        if analysis is None:
-            return 0
-        sizes = (
-            analysis.argument_size_in_bytes,
-            analysis.output_size_in_bytes,
-            analysis.temp_size_in_bytes,
-        )
-        return int(sum(sizes))
+    def _scored(self, part: str) -> Mapping[str, np.ndarray]:
+        """Where a part is scored: on a sample of the training part where there is one."""
+        return self._data.host[SAMPLE if part == "train" and SAMPLE in self._data.host else part]
 
     def _zero_sums(self, width: int) -> PyTree:
         make = self.problem.zero_sums
         one = jax.eval_shape(make) if make else {}
         return jax.tree.map(lambda leaf: np.zeros((width, *leaf.shape), leaf.dtype), one)
-
-    def _segment_data(self) -> dict[str, PyTree]:
-        return {name: self._data[name] for name in ("train", "val") if name in self._data}
 
     def _future(self, what: tuple[Any, ...]) -> Future[Any]:
         if what not in self._built:
@@ -222,7 +222,7 @@ class Programs:
             strategy=strategy,
             mesh=self.mesh,
             shapes=self.shapes,
-            data=self._data,
+            data=self._data.device,
         )
         kind = what[0]
         function: Callable[..., Any]
@@ -236,17 +236,15 @@ class Programs:
                 mesh=self.mesh,
                 chunk=self.shapes.chunk,
             )
-            part = {name: shapes.data[name] for name in ("train", "val") if name in shapes.data}
-            taken = (shapes.lanes, shapes.hypers, shapes.index, shapes.num_steps, part)
+            taken = (shapes.lanes, shapes.hypers, shapes.index, shapes.num_steps, shapes.data)
         elif kind == "init":
             problem = self.problem._replace(init=self._inits[what[1]])
             function = program.init_program(problem, self.update, self.watch, mesh=self.mesh)
             taken = (shapes.seeds,)
         else:
-            function = program.score_program(
-                self.problem, self.watch, strategy=strategy, mesh=self.mesh
-            )
-            taken = (shapes.lanes, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
+            function = program.score_program(self.problem, strategy=strategy, mesh=self.mesh)
+            weights = program.kept_weights(shapes.lanes, self.watch)
+            taken = (weights, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
         return jax.jit(function).lower(*taken)
 
     def _sum_shapes(self, width: int) -> PyTree:
@@ -257,7 +255,7 @@ class Programs:
 
     def _batch_shapes(self) -> PyTree:
         whole = devices.everywhere(self.mesh)
-        batch = next(_chunks(self._data[self.parts[0]], self.shapes.score_chunk))
+        batch = next(_chunks(self._scored(self.parts[0]), self.shapes.score_chunk))
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), batch
         )
@@ -295,10 +293,25 @@ def _chunks(data: Mapping[str, Any], size: int) -> Iterator[dict[str, np.ndarray
         yield {name: array[rows] for name, array in arrays.items()} | {"weight": weight}
 
 
-def place(data: Mapping[str, Mapping[str, np.ndarray]], *, num_devices: int) -> dict[str, Any]:
-    """Put the parts of a data set on every device, once."""
+@dataclass(frozen=True)
+class Placed:
+    """The parts of a data set where they are needed.
+
+    Attributes:
+        device: `train` and `val` on every device, for the training segments.
+        host: All parts as NumPy arrays, for scoring chunk by chunk.
+    """
+
+    device: Mapping[str, Mapping[str, jax.Array]]
+    host: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def place(data: Mapping[str, Mapping[str, np.ndarray]], *, num_devices: int) -> Placed:
+    """Put what every segment needs on every device, once."""
     whole = devices.everywhere(devices.lane_mesh(num_devices))
-    return {
-        part: {name: jax.device_put(array, whole) for name, array in arrays.items()}
-        for part, arrays in data.items()
+    device = {
+        part: {name: jax.device_put(array, whole) for name, array in data[part].items()}
+        for part in ("train", "val")
+        if part in data
     }
+    return Placed(device, data)

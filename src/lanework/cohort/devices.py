@@ -76,6 +76,14 @@ def total_memory_bytes() -> int:
     return pages
 
 
+def lane_memory_bytes() -> int:
+    """Memory in which lanes live, bytes: that of the accelerators, or the machine's on a CPU."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.devices()]
+    if jax.default_backend() != "cpu" and all(limits):
+        return int(sum(limits))
+    return total_memory_bytes()
+
+
 def machine() -> dict[str, Any]:
     """Cores, memory, accelerators and versions, for the records."""
     devices = jax.devices()

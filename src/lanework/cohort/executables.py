@@ -22,7 +22,7 @@ from typing import Any
 import jax
 from jax.experimental import serialize_executable
 
-from lanework.folders import cache_folder
+from lanework.folders import cache_folder, is_cache_on
 
 # What loading a stale or damaged file can raise; each means "compile it".
 _UNUSABLE = (
@@ -46,6 +46,7 @@ _CONFIG = (
     "jax_debug_infs",
     "jax_disable_jit",
     "jax_numpy_rank_promotion",
+    "jax_numpy_dtype_promotion",
     "jax_debug_key_reuse",
 )
 MAX_FILES = 400
@@ -90,7 +91,7 @@ def _code() -> str:
     """Hash of Lanework's own source: a change to any of it makes new programs."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for package in ("cohort", "models", "recipes", "health"):
+    for package in ("cohort", "models", "recipes", "health", "catalog"):
         for path in sorted((root / package).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode())
             digest.update(path.read_bytes())
@@ -99,10 +100,7 @@ def _code() -> str:
 
 def is_on() -> bool:
     """Whether programs are kept here; off where JAX's own cache is on, and with `LANEWORK_CACHE=off`."""
-    return (
-        not getattr(jax.config, "jax_compilation_cache_dir", None)
-        and os.environ.get("LANEWORK_CACHE") != "off"
-    )
+    return is_cache_on() and not getattr(jax.config, "jax_compilation_cache_dir", None)
 
 
 def load(name: str, devices: Sequence[Any]) -> Any | None:
@@ -113,30 +111,24 @@ def load(name: str, devices: Sequence[Any]) -> Any | None:
         loaded = serialize_executable.deserialize_and_load(
             payload, in_tree, out_tree, execution_devices=list(devices)
         )
+        os.utime(path)
     except _UNUSABLE:
         return None
-    os.utime(path)
     return loaded
 
 
 def save(name: str, compiled: Any) -> bool:
-    """Keep an executable; False where this backend cannot give it away."""
+    """Keep an executable; False where this backend cannot give it away, or the folder cannot be written."""
     try:
         content = pickle.dumps(serialize_executable.serialize(compiled))
-    except (
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        pickle.PicklingError,
-        jax.errors.JaxRuntimeError,
-    ):
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
+        temporary.write_bytes(content)
+        temporary.replace(folder / name)
+        _forget_oldest(folder)
+    except (*_UNUSABLE, NotImplementedError, pickle.PicklingError):
         return False
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
-    temporary.write_bytes(content)
-    temporary.replace(folder / name)
-    _forget_oldest(folder)
     return True
 
 

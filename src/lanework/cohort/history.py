@@ -6,6 +6,7 @@ empty.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lanework.folders import cache_folder
+from lanework.folders import cache_folder, is_cache_on
 
 FILE = "measured.json"
 MAX_ENTRIES = 500
@@ -27,14 +28,14 @@ def recall() -> dict[str, Any]:
     path = cache_folder() / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def remember(entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add or replace entries; the newest ones stay when there are too many."""
-    if not entries:
+    """Add or replace entries; the newest ones stay when there are too many. A folder that cannot be written is no error."""
+    if not entries or not is_cache_on():
         return
     known = recall()
     for key, entry in entries.items():
@@ -42,10 +43,11 @@ def remember(entries: Mapping[str, Mapping[str, Any]]) -> None:
         known[key] = dict(entry)
     kept = dict(list(known.items())[-MAX_ENTRIES:])
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{FILE}.{os.getpid()}.part"
-    temporary.write_text(json.dumps(kept), encoding="utf-8")
-    temporary.replace(folder / FILE)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{FILE}.{os.getpid()}.part"
+        temporary.write_text(json.dumps(kept), encoding="utf-8")
+        temporary.replace(folder / FILE)
 
 
 def machine_key() -> str:

@@ -89,6 +89,7 @@ class Progress:
     waited: int = 0
     seconds: float = 0.0
     status: str = "running"
+    num_events: int = 0
 
 
 @dataclass(frozen=True)
@@ -267,13 +268,14 @@ def _advance(cohort: _Cohort, begun: float) -> Tick:
     hypers = _hypers(cohort)
     before = cohort.lanes
     after, told = cohort.programs.segment(cohort.width)(before, hypers, index, num_steps)
+    counts = np.count_nonzero(index[:, :num_steps] >= 0, axis=2)
     told = lane_tools.to_host(told)
     metrics: list[Any] = []
     health: list[Any] = []
     events: list[Event] = []
     kept_back = [slot for slot in slots if slot not in called]
     for slot in called:
-        kept_back += _judge(cohort, slot, told, num_steps, metrics, health, events)
+        kept_back += _judge(cohort, slot, told, counts[slot], metrics, health, events)
     if kept_back:
         mask = np.ones((cohort.width,), bool)
         mask[kept_back] = False
@@ -338,13 +340,16 @@ def _judge(
     cohort: _Cohort,
     slot: int,
     told: Segment,
-    num_steps: int,
+    counts: np.ndarray,
     metrics: list[Any],
     health: list[Any],
     events: list[Event],
 ) -> list[int]:
-    """Read what one lane tells; gives the slot back when its new state must not be kept."""
-    rules, number = cohort.rules, _number(cohort, slot)
+    """Read what one lane tells; gives the slot back when its new state must not be kept.
+
+    `counts` [step] are the samples of each batch: the short last one of an epoch weighs less in the mean loss.
+    """
+    rules, number, num_steps = cohort.rules, _number(cohort, slot), len(counts)
     where = cohort.progress[number]
     losses = told.losses[slot, :num_steps]
     values = {name: float(column[slot]) for name, column in told.metrics.items()}
@@ -355,7 +360,9 @@ def _judge(
     where.step += num_steps
     where.segment += 1
     epoch = where.step / rules.steps_per_epoch
-    metrics.append((number, where.step, epoch, "train_loss", float(losses.mean())))
+    metrics.append(
+        (number, where.step, epoch, "train_loss", float(np.average(losses, weights=counts)))
+    )
     metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
     names = cohort.programs.problem.layer_names
     for name, table in told.health.items():
@@ -374,6 +381,7 @@ def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event])
     if where.retries >= rules.retries:
         where.status = "diverged"
         where.step = first_bad
+        where.num_events += 1
         text = (
             f"The loss was no longer finite at step {first_bad}"
             + (f", also after {where.retries} returns with a gentler rate" if where.retries else "")
@@ -384,13 +392,13 @@ def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event])
         )
         return False
     where.retries += 1
+    where.num_events += 1
     where.rate_scale *= rules.gentler
     text = (
         f"The loss was no longer finite at step {first_bad}; the run went back to step {where.step} with learning rate "
         f"{rate * rules.gentler:.3g} instead of {rate:.3g} (return {where.retries} of {rules.retries})."
     )
     data = {"from": _plain(rate), "to": _plain(rate * rules.gentler), "first_bad_step": first_bad}
-    # Dated by the bad step, not by the step gone back to: a resume then forgets it before it happens again.
     events.append(Event(where.run, first_bad + 1, "healed", text, data))
     return True
 
@@ -415,6 +423,7 @@ def _follow(
         where.status = "ok"
     elif rules.stopping and where.waited >= rules.stopping.patience:
         where.status = "ok"
+        where.num_events += 1
         text = (
             f"Stopped at step {where.step}: val_{rules.metric} did not beat its best (step {where.best_step}) in "
             f"{where.waited} evaluations."
@@ -427,66 +436,74 @@ def _follow(
 
 
 def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:
-    """Take runs that ended out of their lanes; score them now if all leave together, else when the cohort ends."""
+    """Take runs that ended out of their lanes; they are scored as soon as a full call of them has come together."""
     leaving = [slot for slot in slots if cohort.progress[_number(cohort, slot)].status != "running"]
-    if not leaving:
+    if not leaving or cohort.lanes is None:
         return []
     numbers = [_number(cohort, slot) for slot in leaving]
-    together = len(leaving) == len(slots)
-    if together and cohort.lanes is not None:
-        finished = _score(
-            cohort, cohort.lanes, dict(zip(numbers, leaving, strict=True)), cohort.width
-        )
-    else:
-        host = lane_tools.to_host(cohort.lanes)
-        cohort.waiting += [
-            (n, lane_tools.one(host, s)) for n, s in zip(numbers, leaving, strict=True)
-        ]
-        finished = []
     for slot in leaving:
         cohort.slots[slot] = None
-    if together:
+    kept = cohort.programs.kept(cohort.lanes)
+    if len(leaving) == len(slots) and cohort.width == cohort.programs.strategy.width:
         cohort.lanes = None
-    return finished
+        return _score(cohort, kept, dict(zip(numbers, leaving, strict=True)))
+    host = lane_tools.to_host(kept)
+    cohort.waiting += [
+        (number, lane_tools.one(host, slot)) for number, slot in zip(numbers, leaving, strict=True)
+    ]
+    if not cohort.active():
+        cohort.lanes = None
+    is_full = len(cohort.waiting) >= cohort.programs.strategy.width
+    return _score_waiting(cohort) if is_full else []
 
 
-def _score(cohort: _Cohort, lanes: Lane, where: Mapping[int, int], width: int) -> list[Finished]:
-    """Score the kept weights of runs sitting in the lanes `where` (run -> slot)."""
+def _score(cohort: _Cohort, weights: PyTree, where: Mapping[int, int]) -> list[Finished]:
+    """Score the weights of runs that stand at the places `where` (run -> place) of a full call."""
     programs = cohort.programs
-    slots = {slot: number for number, slot in where.items()}
-    hypers = {name: np.zeros((width,), np.float32) for name in programs.shapes.hypers}
-    for slot, number in slots.items():
+    hypers = {
+        name: np.zeros((programs.strategy.width,), np.float32) for name in programs.shapes.hypers
+    }
+    for number, place in where.items():
         for name, column in hypers.items():
-            column[slot] = cohort.runs[number].hypers[name]
+            column[place] = cohort.runs[number].hypers[name]
     scores, seconds = {}, {}
     for part in programs.parts:
         begun = time.perf_counter()
-        scores[part] = lane_tools.to_host(programs.score(part, width)(lanes, hypers))
+        scores[part] = lane_tools.to_host(programs.score(part)(weights, hypers))
         seconds[part] = (time.perf_counter() - begun) / max(1, len(where))
-    weights = lane_tools.to_host(programs.kept(lanes))
-    finished = []
-    for number, slot in where.items():
-        state = cohort.progress[number]
-        metrics = {
-            part: {name: float(column[slot]) for name, column in table.items()}
+    host = lane_tools.to_host(weights)
+    return [
+        _finished(cohort, number, place, scores=scores, seconds=seconds, weights=host)
+        for number, place in where.items()
+    ]
+
+
+def _finished(
+    cohort: _Cohort,
+    number: int,
+    place: int,
+    *,
+    scores: Mapping[str, Mapping[str, np.ndarray]],
+    seconds: Mapping[str, float],
+    weights: PyTree,
+) -> Finished:
+    state = cohort.progress[number]
+    return Finished(
+        run=number,
+        arm=cohort.runs[number].arm,
+        status=state.status,
+        step=state.step,
+        best_step=state.best_step,
+        seconds=state.seconds,
+        test_seconds=seconds.get("test", 0.0),
+        score_seconds=sum(seconds.values()),
+        retries=state.retries,
+        metrics={
+            part: {name: float(column[place]) for name, column in table.items()}
             for part, table in scores.items()
-        }
-        finished.append(
-            Finished(
-                run=number,
-                arm=cohort.runs[number].arm,
-                status=state.status,
-                step=state.step,
-                best_step=state.best_step,
-                seconds=state.seconds,
-                test_seconds=seconds.get("test", 0.0),
-                score_seconds=sum(seconds.values()),
-                retries=state.retries,
-                metrics=metrics,
-                weights=lane_tools.one(weights, slot),
-            )
-        )
-    return finished
+        },
+        weights=lane_tools.one(weights, place),
+    )
 
 
 def _score_waiting(cohort: _Cohort) -> list[Finished]:
@@ -497,9 +514,9 @@ def _score_waiting(cohort: _Cohort) -> list[Finished]:
         group = cohort.waiting[first : first + width]
         trees = [tree for _, tree in group] + [group[0][1]] * (width - len(group))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-        lanes = lane_tools.to_devices(stacked, cohort.programs.lane_sharding)
-        where = {number: slot for slot, (number, _) in enumerate(group)}
-        finished += _score(cohort, lanes, where, width)
+        weights = lane_tools.to_devices(stacked, cohort.programs.lane_sharding)
+        where = {number: place for place, (number, _) in enumerate(group)}
+        finished += _score(cohort, weights, where)
     cohort.waiting = []
     return finished
 

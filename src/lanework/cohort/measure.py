@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from lanework.cohort.compiled import Programs
+from lanework.cohort.plan import with_group
 from lanework.cohort.program import Strategy
 
 # A bucket shorter than this does not repay compiling and timing two or three more programs.
@@ -24,11 +24,7 @@ def candidates(strategy: Strategy) -> tuple[Strategy, ...]:
     """Layouts to try: the first guess, and groups of half and of twice its size, and of 1."""
     per_device = strategy.width // strategy.num_devices
     wished = {strategy.group, max(1, strategy.group // 2), min(per_device, strategy.group * 2), 1}
-    found = []
-    for group in sorted(wished):
-        rounds = -(-per_device // group)
-        even = -(-per_device // rounds)
-        found.append(replace(strategy, group=even, width=strategy.num_devices * rounds * even))
+    found = [with_group(strategy, group) for group in sorted(wished)]
     return tuple(dict.fromkeys(found))
 
 

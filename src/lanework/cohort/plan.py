@@ -298,16 +298,25 @@ def choose(
     num_runs = len(bucket.runs)
     used_devices = min(num_devices, num_runs)
     # Two copies of each lane are alive while a segment runs (the state before it is the snapshot to go back to).
-    per_lane = 3.0 * guess.lane_bytes + guess.step_bytes
+    table = (
+        8.0 * bucket.shapes.max_steps * bucket.shapes.batch_size
+    )  # sample numbers, host and device
+    per_lane = 3.0 * guess.lane_bytes + guess.step_bytes + table
     fitting = max(1, int(memory_bytes / used_devices / per_lane))
     per_device = min(-(-num_runs // used_devices), fitting, MAX_LANES_PER_DEVICE)
     group, why = _group(guess, per_device, backend)
-    rounds = -(-per_device // group)
-    group = -(-per_device // rounds)
-    strategy = Strategy(used_devices, used_devices * rounds * group, group)
+    strategy = with_group(Strategy(used_devices, used_devices * per_device, per_device), group)
     if num_runs > strategy.width:
         why += f" {num_runs} runs take turns in {strategy.width} lanes (memory and table size)."
     return strategy, why
+
+
+def with_group(strategy: Strategy, group: int) -> Strategy:
+    """The same lanes in groups of about that size, all groups equal."""
+    per_device = strategy.width // strategy.num_devices
+    rounds = -(-per_device // min(group, per_device))
+    even = -(-per_device // rounds)
+    return Strategy(strategy.num_devices, strategy.num_devices * rounds * even, even)
 
 
 def expected_seconds(guess: Estimate, key: str) -> tuple[float, bool]:

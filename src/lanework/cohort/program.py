@@ -75,9 +75,12 @@ def over_lanes(function: Callable[..., Any], *, group: int) -> Callable[..., Any
 
     def mapped(*arguments: PyTree) -> PyTree:
         width = jax.tree.leaves(arguments)[0].shape[0]
+        # A group of one stays a plain loop even where it is alone: vmap over one lane rounds differently.
+        if group == 1:
+            return lax.map(lambda xs: function(*xs), arguments)
         if group >= width:
             return jax.vmap(function)(*arguments)
-        return lax.map(lambda xs: function(*xs), arguments, batch_size=group if group > 1 else None)
+        return lax.map(lambda xs: function(*xs), arguments, batch_size=group)
 
     return mapped
 
@@ -132,9 +135,9 @@ def init_program(
 
 
 def score_program(
-    problem: Problem, watch: Watch, *, strategy: Strategy, mesh: Mesh
+    problem: Problem, *, strategy: Strategy, mesh: Mesh
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
-    """`(lanes, hypers, sums, batch) -> (sums, {metric: [lane]})` of the weights to keep; not yet compiled.
+    """`(weights, hypers, sums, batch) -> (sums, {metric: [lane]})`; weights are `(params, state)`; not yet compiled.
 
     One chunk of samples is added to the sums, and the metrics of all chunks so far come back, so that one program scores parts
     of every size.
@@ -144,14 +147,16 @@ def score_program(
         raise ValueError("a problem without `evaluate` cannot be scored")
 
     def local(
-        lanes: Lane, hypers: PyTree, sums: PyTree, batch: PyTree
+        weights: PyTree, hypers: PyTree, sums: PyTree, batch: PyTree
     ) -> tuple[PyTree, dict[str, jax.Array]]:
-        def one(lane: Lane, hypers: PyTree, sums: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
-            params, state = kept_weights(lane, watch)
+        def one(
+            weights: PyTree, hypers: PyTree, sums: PyTree
+        ) -> tuple[PyTree, dict[str, jax.Array]]:
+            params, state = weights
             added = add(params, state, batch, sums, hypers=hypers)
             return added, finish(added)
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers, sums)
+        return over_lanes(one, group=strategy.group)(weights, hypers, sums)
 
     lane = PartitionSpec(devices.LANE_AXIS)
     return _sharded(local, mesh, specs=(lane, lane, lane, PartitionSpec()))

@@ -68,7 +68,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) 
     from safetensors.numpy import save as to_bytes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header = {
         "lanework": json.dumps(dict(info), allow_nan=False),
         "version": str(VERSION),
@@ -111,7 +111,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

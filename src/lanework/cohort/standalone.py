@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import jax
 import numpy as np
@@ -63,7 +63,8 @@ def train_lanes(
     """Train many runs of one program, each with its own hyperparameters and seed.
 
     Args:
-        init: `key -> params`, or `key -> (params, state)` when the loss carries a state (see `nnx_pair`).
+        init: `key -> params`, or `key -> (params, state)` with a dict as state when the loss carries one (see
+            `nnx_pair`).
         loss: `(params, batch, key) -> scalar`; with a state `(params, state, batch, key) -> (scalar, state)`. `batch` holds
             the arrays of `data` for one batch and `weight` [batch], 0 for samples that only fill up a short batch.
         data: Arrays with a leading sample axis.
@@ -80,7 +81,7 @@ def train_lanes(
         The trained runs, in the order given.
 
     Raises:
-        SpecError: The hyperparameters or seeds are not one per run.
+        SpecError: The hyperparameters or seeds are not one per run, or a number is out of range.
 
     Example:
         Eight learning rates for a linear regression at once:
@@ -103,6 +104,7 @@ def train_lanes(
     """
     devices.prepare()
     runs = _runs(hypers, seeds)
+    _check(data, num_steps=num_steps, batch_size=batch_size, report_every=report_every)
     problem = _problem(init, loss)
     num_samples = len(next(iter(data.values())))
     strategy = _strategy(len(runs), group)
@@ -167,27 +169,53 @@ def _runs(hypers: Mapping[str, Sequence[float]], seeds: Sequence[int] | None) ->
     counts = {name: len(values) for name, values in hypers.items()}
     if seeds is not None:
         counts["seeds"] = len(seeds)
-    if len(set(counts.values())) != 1:
-        raise SpecError(
-            [
-                Complaint(
-                    "hypers",
-                    f"must hold one value per run each, got {counts}. Give lists of equal length.",
-                )
-            ],
-            where="train_lanes",
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        _refuse(
+            "hypers", f"must hold one value per run each, got {counts}. Give lists of equal length."
         )
     count = next(iter(counts.values()))
     numbers = range(count) if seeds is None else seeds
+    if any(not 0 <= seed < 2**32 for seed in numbers):
+        _refuse(
+            "seeds",
+            f"must lie between 0 and 2^32 - 1, got {list(numbers)}. Use for example 0, 1, 2.",
+        )
     return [
         loop.Run(i, i, int(seed), {name: float(values[i]) for name, values in hypers.items()})
         for i, seed in enumerate(numbers)
     ]
 
 
+def _check(
+    data: Mapping[str, np.ndarray], *, num_steps: int, batch_size: int, report_every: int
+) -> None:
+    for name, value in (
+        ("num_steps", num_steps),
+        ("batch_size", batch_size),
+        ("report_every", report_every),
+    ):
+        if value < 1:
+            _refuse(name, f"must be at least 1, got {value}. Use a positive whole number.")
+    if "weight" in data:
+        _refuse(
+            "data",
+            "must not hold an array named weight, which is filled in for short batches. Rename it.",
+        )
+    if not data or len({len(array) for array in data.values()}) != 1:
+        lengths = {name: len(array) for name, array in data.items()}
+        _refuse(
+            "data",
+            f"must hold arrays with one sample axis of equal length, got {lengths}. Mend the arrays.",
+        )
+
+
+def _refuse(path: str, message: str) -> NoReturn:
+    raise SpecError([Complaint(path, message)], where="train_lanes")
+
+
 def _problem(init: Init, loss: Loss) -> Problem:
     example = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)))
-    has_state = isinstance(example, tuple) and len(example) == 2
+    has_state = isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], dict)
 
     def both(key: jax.Array) -> tuple[PyTree, PyTree]:
         made = init(key)

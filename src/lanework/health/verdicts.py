@@ -10,6 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Rounding of a mean over samples in float32; a real gain over chance is far larger.
+TOLERANCE = 1e-4
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -20,7 +23,7 @@ class Outcome:
         retries: How often it was healed.
         is_stopped_early: Whether early stopping ended it.
         metrics: Final metrics on the validation part.
-        chance_loss: Loss of the best answer that ignores the inputs (class-prior entropy, target variance); None when
+        chance_loss: Loss of the best answer that ignores the inputs (class-prior entropy); None when
             the loss does not allow the comparison.
         chance_accuracy: Share of the commonest class; None for regression.
     """
@@ -56,5 +59,5 @@ def is_at_chance(outcome: Outcome) -> bool:
     loss = outcome.metrics.get("loss", math.nan)
     if outcome.chance_accuracy is None or math.isnan(accuracy):
         return False
-    loss_is_poor = outcome.chance_loss is None or not loss < outcome.chance_loss
-    return not accuracy > outcome.chance_accuracy and loss_is_poor
+    loss_is_poor = outcome.chance_loss is None or not loss < outcome.chance_loss * (1.0 - TOLERANCE)
+    return not accuracy > outcome.chance_accuracy + TOLERANCE and loss_is_poor
