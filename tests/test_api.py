@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import lanework
-from lanework.errors import DataError, SpecError, StoreError
+from lanework.errors import DataError, DeviceError, SpecError, StoreError
 from lanework.store import Store
 
 QUICK = {"epochs": 3, "batch_size": 32}
@@ -185,7 +185,7 @@ def test_the_plan_counts_without_training(tmp_path: Path, monkeypatch: pytest.Mo
     record = study.plan().record()
     assert record["runs"] == 12
     assert len(record["buckets"]) == 2
-    assert "12 runs in 2 program(s)" in study.plan().text()
+    assert "12 runs in 2 programs" in study.plan().text()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -377,3 +377,39 @@ def test_zero_weights_learn_nothing_and_the_verdict_says_so(tmp_path: Path) -> N
         train={**QUICK, "optimizer": "sgd"},
     )
     assert study.run(tmp_path / "out").frame()["verdict"].tolist() == ["chance"]
+
+
+def test_a_network_that_cannot_fit_is_refused() -> None:
+    study = lanework.Study(
+        data="iris", model={"net": "mlp", "hidden": [1_000_000, 1_000_000]}, train=QUICK
+    )
+    with pytest.raises(
+        DeviceError, match="one run must fit into the memory that lanes may use, it needs"
+    ):
+        study.plan()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="the results need a folder that can be written"):
+        lanework.Study(data="iris", train=QUICK).run(tmp_path / "file")
+
+
+def test_a_study_needs_validation_rows() -> None:
+    x, y = np.eye(4), np.array([0, 0, 1, 1])
+    with pytest.raises(DataError, match="the validation part must have rows"):
+        lanework.Study(data=(x, y), train=QUICK).plan()
+
+
+def test_numpy_values_are_taken_as_they_are() -> None:
+    study = lanework.Study(
+        data="iris", compare={"dropout": np.linspace(0, 0.5, 3)}, seeds=np.arange(2)
+    )
+    assert study.spec.seeds == (0, 1)
+    assert len(study.spec.compare.factors[0].values) == 3
+
+
+def test_a_model_says_what_it_is_in_one_line(iris: lanework.Results) -> None:
+    text = repr(iris.best())
+    assert len(text) < 150
+    assert "3 classes" in text

@@ -225,7 +225,7 @@ def test_plan_counts_runs_and_trains_nothing(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STUDY)
     done = lanework("plan", "tiny.yaml", "--memory", "1 GiB", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2 recipes x 2 seed(s) = 4 runs in 2 program(s)" in done.stdout
+    assert "2 recipes x 2 seeds = 4 runs in 2 programs" in done.stdout
     assert "1.0 GiB" in done.stdout
     assert not (tmp_path / "runs").exists()
 

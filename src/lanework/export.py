@@ -27,7 +27,7 @@ VERSION = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained network with its preparation, ready to use.
 
@@ -65,6 +65,10 @@ class Model:
     loss: str
     are_shares: bool
     module: Any = None
+
+    def __repr__(self) -> str:
+        what = f"{len(self.classes)} classes" if self.classes else f"{self.num_outputs} target(s)"
+        return f"Model({self.name!r}, run {self.run}, {self.spec.net}, {self.task} of {what})"
 
     def outputs(self, rows: Any) -> Array:
         """Raw outputs of the network, [n, num_outputs], for raw rows (see `Preparation.transform`)."""

@@ -11,8 +11,8 @@ def text(prepared: Prepared) -> str:
     num_runs = sum(len(laid.bucket.runs) for laid in prepared.laid)
     seeds = len(prepared.spec.seeds)
     lines = [
-        f"{prepared.spec.study}: {len(prepared.arms)} recipes x {seeds} seed(s) = {num_runs} runs in "
-        f"{len(prepared.laid)} program(s), ranked by {prepared.metric}.",
+        f"{prepared.spec.study}: {count(len(prepared.arms), 'recipe')} x {count(seeds, 'seed')} = {count(num_runs, 'run')} in "
+        f"{count(len(prepared.laid), 'program')}, ranked by {prepared.metric}.",
     ]
     total = 0.0
     for laid in prepared.laid:
@@ -35,12 +35,17 @@ def _bucket_lines(prepared: Prepared, laid: Laid, seconds: float) -> list[str]:
     _, is_known = plan.expected_seconds(guess, bucket.key)
     basis = "measured here before" if is_known else "estimated from its operations"
     return [
-        f"Program {bucket.index + 1}: {len(bucket.runs)} runs ({shown})",
+        f"Program {bucket.index + 1}: {count(len(bucket.runs), 'run')} ({shown})",
         f"  {bucket.total_steps} steps of {bucket.shapes.batch_size} samples, {len(bucket.boundaries)} evaluations; "
         f"{guess.num_params:,} parameters",
         f"  {laid.strategy.describe()}. {laid.why}",
         f"  about {duration(seconds)} ({basis}), {size(memory)} for lanes",
     ]
+
+
+def count(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float) -> str:

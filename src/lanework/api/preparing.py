@@ -70,6 +70,11 @@ def prepare(
     arms = expand(spec)
     datasets, data_of_arm = _load_data(arms, arrays, known={spec.data.model_dump_json(): first})
     metric = spec.report.metric or ""
+    if any(not len(dataset.val) for dataset in datasets):
+        raise DataError(
+            f"{spec.data.source}: recipes are ranked by {metric}, so the validation part must have rows, got 0. Use more data, or a "
+            "larger data.split.val."
+        )
     memory = memory_bytes or MEMORY_SHARE * devices.lane_memory_bytes()
     laid = []
     for bucket in plan.buckets(spec, arms, datasets, data_of_arm):

@@ -147,7 +147,13 @@ class Study:
         """
         begun = time.perf_counter()
         target = Path(folder) if folder else Path("runs") / self.spec.study
-        known = _make_room(target, resume=resume, overwrite=overwrite)
+        try:
+            known = _make_room(target, resume=resume, overwrite=overwrite)
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StoreError(
+                f"{target}: the results need a folder that can be written, making it failed ({problem}). Give another one with --out."
+            ) from problem
         from lanework.api import training
 
         clock = {"import": time.perf_counter() - begun}
@@ -158,7 +164,6 @@ class Study:
             training.check_same(target, prepared)
             if known["complete"]:
                 return _completed(target, module=self._module)
-        target.mkdir(parents=True, exist_ok=True)
         training.carry_out(
             prepared,
             folder=target,
@@ -231,7 +236,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(item) for item in value]
-    return value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def _make_room(folder: Path, *, resume: bool, overwrite: bool) -> Mapping[str, Any] | None:

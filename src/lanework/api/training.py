@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from lanework import data as data_package
@@ -28,7 +29,7 @@ from lanework.api.resuming import (
 from lanework.api.session import SNAPSHOT_EVERY_S, Session, Watcher, record, tell
 from lanework.cohort import assemble, compiled, devices, history, loop, measure, plan
 from lanework.cohort.program import Strategy
-from lanework.errors import StoreError
+from lanework.errors import DeviceError, StoreError
 from lanework.spec import dump_study
 from lanework.store import RunRow, Store
 
@@ -64,6 +65,13 @@ def carry_out(
         try:
             with session.interrupt:
                 _train_all(session, pool, resume=resume)
+        except jax.errors.JaxRuntimeError as problem:
+            if "RESOURCE_EXHAUSTED" not in str(problem) and "Out of memory" not in str(problem):
+                raise
+            raise DeviceError(
+                f"the lanes must fit into memory, the devices ran out of it ({str(problem).splitlines()[0]}). Give less with "
+                "--memory, so that fewer lanes train at a time; what is done is kept, go on with --resume."
+            ) from problem
         finally:
             # Whoever interrupts a study does not want to wait for programs that are still compiling.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -108,7 +116,7 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.put_meta("data", [dataset.summary for dataset in prepared.datasets])
     store.put_meta("fingerprints", [dataset.fingerprint for dataset in prepared.datasets])
     store.put_meta("machine", devices.machine())
-    store.add_event(None, 0, "planned", f"{len(prepared.laid)} program(s) were planned.", {})
+    store.add_event(None, 0, "planned", f"Programs planned: {len(prepared.laid)}.", {})
     rows = [
         RunRow(
             run.run,

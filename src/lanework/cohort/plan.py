@@ -22,6 +22,7 @@ from lanework.cohort.loop import Rules, Run, Stopping
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import Dataset, Part
+from lanework.errors import DeviceError
 from lanework.spec import (
     ZERO_IS_OFF,
     Arm,
@@ -294,16 +295,24 @@ def choose(
 
     Returns:
         The strategy, and a sentence that says why.
+
+    Raises:
+        DeviceError: Not even one run fits.
     """
     num_runs = len(bucket.runs)
-    used_devices = min(num_devices, num_runs)
     # Two copies of each lane are alive while a segment runs (the state before it is the snapshot to go back to).
     table = (
         8.0 * bucket.shapes.max_steps * bucket.shapes.batch_size
     )  # sample numbers, host and device
     per_lane = 3.0 * guess.lane_bytes + guess.step_bytes + table
-    fitting = max(1, int(memory_bytes / used_devices / per_lane))
-    per_device = min(-(-num_runs // used_devices), fitting, MAX_LANES_PER_DEVICE)
+    fitting = int(memory_bytes / per_lane)
+    if fitting < 1:
+        raise DeviceError(
+            f"one run must fit into the memory that lanes may use, it needs about {_gib(per_lane)} and may use {_gib(memory_bytes)}. "
+            "Make the network or the batch smaller, or give more memory with --memory."
+        )
+    used_devices = min(num_devices, num_runs, fitting)
+    per_device = min(-(-num_runs // used_devices), fitting // used_devices, MAX_LANES_PER_DEVICE)
     group, why = _group(guess, per_device, backend)
     strategy = with_group(Strategy(used_devices, used_devices * per_device, per_device), group)
     if num_runs > strategy.width:
@@ -330,6 +339,10 @@ def expected_seconds(guess: Estimate, key: str) -> tuple[float, bool]:
     if known:
         return guess.flops / max(float(known["flops_per_s"]), 1.0), True
     return guess.flops / (USUAL_SHARE * history.matrix_rate()) + guess.calls * CALL_SECONDS, False
+
+
+def _gib(num_bytes: float) -> str:
+    return f"{num_bytes / 2**30:.3g} GiB"
 
 
 def _group(guess: Estimate, per_device: int, backend: str) -> tuple[int, str]:
