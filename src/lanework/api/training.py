@@ -198,7 +198,9 @@ def _laid_out(
         return built
 
     expected, _ = plan.expected_seconds(laid.estimate, bucket.key)
-    if not may_measure or laid.is_measured or expected < measure.WORTH_SECONDS:
+    has_choice = len(measure.candidates(laid.strategy)) > 1
+    is_long = expected >= measure.WORTH_SECONDS
+    if not (may_measure and has_choice and is_long) or laid.is_measured:
         return laid, build(laid.strategy)
     begun = time.perf_counter()
     strategy, why, programs = measure.best(
