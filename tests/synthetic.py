@@ -35,6 +35,9 @@ class Recipe:
     is_hopeless: bool = False
     num_unfinished: int = 0
     name: str = "digits-optimizers"
+    scale: float = 1.0  # of the target of a regression
+    has_validation: bool = True
+    stops_early: bool = False
     exclude: tuple[tuple[Any, ...], ...] = field(default=())
 
 
@@ -78,6 +81,17 @@ STUDIES: dict[str, Recipe] = {
     ),
     "unfinished": Recipe({"optimizer": ["sgd", "adam"], "learning_rate": [0.01, 0.1]}, num_unfinished=7),
     "edge": Recipe({"optimizer": ["sgd", "adam"], "learning_rate": rates(1e-4, 1e-2, 5)}),
+    "two_seeds": Recipe(
+        {"optimizer": ["sgd", "momentum", "adam"], "data.scaling": ["standard", "none"]},
+        seeds=2,
+        task="regression",
+        name="prices",
+        scale=2500.0,
+    ),
+    "at_the_mean": Recipe({"init": ["he_normal", "zeros"]}, task="regression", name="no-signal"),
+    "splits": Recipe({"optimizer": ["adam", "sgd"], "data.split.seed": [0, 1]}, stops_early=True),
+    "no_validation": Recipe({"optimizer": ["sgd", "adam"]}, has_validation=False),
+    "one_run": Recipe({}, seeds=1, name="one-run"),
     "huge": Recipe(
         {"learning_rate": rates(1e-5, 1, 40), "momentum": [round(0.1 * i, 1) for i in range(10)]},
         name="two-thousand-runs",
@@ -159,53 +173,29 @@ def _write_run(
             "val_accuracy": accuracy,
         }
         if recipe.task == "regression":
-            rmse = (
-                77.0
-                if is_diverged
-                else 52.0 + 25.0 * (1 - progress) + 60 * (PEAK[rule] - end) + rng.normal()
-            )
-            values = {
-                "train_loss": loss,
-                "val_loss": loss * 1.1,
-                "train_rmse": rmse - 2,
-                "val_rmse": rmse,
-                "val_mae": rmse * 0.8,
-                "val_r2": 1 - (rmse / 77) ** 2,
-            }
+            rmse = 52.0 + 25.0 * (1 - progress) + 60 * (PEAK[rule] - end)
+            rmse += 0.0 if is_diverged else rng.normal()
+            values = _regression_values(loss, 77.0 if is_diverged else rmse, recipe.scale)
+        values = {k: v for k, v in values.items() if recipe.has_validation or k[:4] != "val_"}
         main = values.get("val_accuracy", -values.get("val_rmse", 0.0))
         best = max(best, (main, step))
         rows += [(run, step, float(epoch), name, value) for name, value in values.items()]
     store.add_metrics(rows)
     if is_open:
         return
-    if is_healed or is_diverged:
-        store.add_event(
-            run,
-            30,
-            "healed",
-            "The loss was not finite at step 31; back to step 30 with half the learning rate.",
-            {"factor": 0.5},
-        )
-    if is_diverged:
-        store.add_event(
-            run,
-            stop * steps_per_epoch,
-            "diverged",
-            f"The loss was not finite at step {stop * steps_per_epoch} after 2 retries.",
-            {"step": stop * steps_per_epoch},
-        )
+    _add_events(
+        store, run, is_healed=is_healed, diverged_at=stop * steps_per_epoch if is_diverged else 0
+    )
     final = {name: value for _, step, _, name, value in rows if step == stop * steps_per_epoch}
     if not is_diverged:
-        final |= {
-            name.replace("val_", "test_"): value
-            - 0.004 * (1 if "acc" in name else -1)
-            + 0.003 * rng.normal()
-            for name, value in final.items()
-            if name.startswith("val_")
-        }
-    verdict = (
-        "diverged" if is_diverged else "healed" if is_healed else "chance" if is_chance else "ok"
-    )
+        final |= _test_values(final, rng)
+    flags = {
+        "diverged": is_diverged,
+        "healed": is_healed,
+        "chance": is_chance,
+        "stopped_early": recipe.stops_early and run % 2 == 1,
+    }
+    verdict = next((name for name, is_so in flags.items() if is_so), "ok")
     store.finish_run(
         RunResult(
             run,
@@ -218,6 +208,45 @@ def _write_run(
             final,
         )
     )
+
+
+def _add_events(store: Store, run: int, *, is_healed: bool, diverged_at: int) -> None:
+    if is_healed or diverged_at:
+        store.add_event(
+            run,
+            30,
+            "healed",
+            "The loss was not finite at step 31; back to step 30 with half the learning rate.",
+            {"factor": 0.5},
+        )
+    if diverged_at:
+        store.add_event(
+            run,
+            diverged_at,
+            "diverged",
+            f"The loss was not finite at step {diverged_at} after 2 retries.",
+            {"step": diverged_at},
+        )
+
+
+def _test_values(final: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
+    shift = {name: 0.004 * (1 if "acc" in name else -1) for name in final}
+    return {
+        name.replace("val_", "test_"): value - shift[name] + 0.003 * rng.normal()
+        for name, value in final.items()
+        if name.startswith("val_")
+    }
+
+
+def _regression_values(loss: float, rmse: float, scale: float) -> dict[str, float]:
+    return {
+        "train_loss": loss,
+        "val_loss": loss * 1.1,
+        "train_rmse": (rmse - 2) * scale,
+        "val_rmse": rmse * scale,
+        "val_mae": rmse * 0.8 * scale,
+        "val_r2": 1 - (rmse / 77) ** 2,
+    }
 
 
 def _write_meta(store: Store, recipe: Recipe, num_arms: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanework.report.facts import VERDICTS, Facts, metric_named, read_facts
+from lanework.report.facts import VERDICTS, Facts, factors_label, metric_named, read_facts
 from lanework.store import RunResult, RunRow, Store
 from tests.synthetic import STUDIES, write_study
 
@@ -91,6 +91,22 @@ def test_every_verdict_of_the_records_has_a_sentence(facts_of: dict[str, Facts])
         assert verdict.sentence.endswith(".")
         assert verdict.label
     assert {run.verdict for facts in facts_of.values() for run in facts.runs} <= set(VERDICTS)
+
+
+def test_only_names_of_choices_stand_without_their_factor() -> None:
+    assert factors_label({"optimizer": "adam", "train.schedule": "cosine"}) == "adam \u00b7 cosine"
+    assert factors_label({"hidden": "64-64"}) == "hidden 64-64"
+    assert factors_label({"data.scaling": "standard", "split.seed": 1}) == (
+        "scaling standard \u00b7 split seed 1"
+    )
+    assert factors_label({"columns": "all"}) == "columns all"
+
+
+def test_limits_of_a_metric_are_those_of_its_quantity() -> None:
+    assert metric_named("val_accuracy").limits == (0.0, 1.0)
+    assert metric_named("val_rmse").limits == (0.0, math.inf)
+    assert metric_named("val_r2").limits == (-math.inf, 1.0)
+    assert metric_named("speed").limits == (-math.inf, math.inf)
 
 
 def test_a_bare_folder_is_read_without_any_document(tmp_path: Path) -> None:

@@ -239,6 +239,37 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     assert thin.values.shape == (2, len(thin.epochs))
 
 
+def test_bands_stay_within_what_is_possible() -> None:
+    from lanework.report.curves import _band
+    from lanework.report.facts import Curve, metric_named
+
+    curve = Curve(np.arange(2.0), np.array([[0.99, 0.01], [0.6, 0.3]]), (0, 1))
+    columns = _band(curve, metric_named("val_accuracy"), is_gone=False)
+    assert columns["h"] == [100.0, 100.0]
+    assert columns["l"] == [0.0, 0.0]
+    assert _band(curve, metric_named("val_rmse"), is_gone=False)["l"] == [0.0, 0.0]
+
+
+def test_the_curves_say_when_recipes_are_left_out(folders: dict[str, Path]) -> None:
+    huge = (folders["huge"] / "report.html").read_text(encoding="utf-8")
+    assert "Not every recipe has a line: " in huge
+    assert "Not every recipe" not in (folders["demo"] / "report.html").read_text(encoding="utf-8")
+
+
+def test_large_numbers_fit_on_the_axis_of_the_recipes(folders: dict[str, Path]) -> None:
+    page = (folders["two_seeds"] / "report.html").read_text(encoding="utf-8")
+    marks = re.findall(r'<span style="left:[^"]*">([^<]*)</span>', page)
+    assert 2 <= len(marks) <= 5
+    assert all(mark.endswith("\u202fk") for mark in marks)
+    assert "ci-cut" in page.split("</style>")[1]
+
+
+def test_runs_that_stopped_early_have_their_own_mark(folders: dict[str, Path]) -> None:
+    page = (folders["splits"] / "report.html").read_text(encoding="utf-8")
+    assert "i.stopped_early{" in page
+    assert "\u25a0" in page
+
+
 # ---- colours -------------------------------------------------------------------------------
 
 SEEN_BY = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lanework.report import units
-from lanework.report.facts import ArmFacts, Edge, Facts, LevelFacts, RunFacts
+from lanework.report.facts import MIN_TESTED_SEEDS, ArmFacts, Edge, Facts, LevelFacts, RunFacts
 from lanework.stats import Place
 
 STANDINGS: Final = {
@@ -81,6 +81,23 @@ def recipe_text(level: LevelFacts) -> str:
     return level.label if level.rate is None else f"{level.label} at {units.scalar(level.rate)}"
 
 
+def is_too_few(place: Place) -> bool:
+    """Whether a tie is for want of seeds: fewer than three, or an uncorrected interval without zero."""
+    if place.against_best is None or place.standing != "tied":
+        return False
+    difference = place.against_best.difference
+    return difference.num_values < MIN_TESTED_SEEDS or not difference.low <= 0.0 <= difference.high
+
+
+def standing_text(place: Place) -> tuple[str, str]:
+    """Where a recipe stands: a few words, and a sentence that explains them."""
+    label, meaning = STANDINGS[place.standing]
+    if is_too_few(place) and place.against_best is not None:
+        num_seeds = place.against_best.difference.num_values
+        return label, f"With only {units.counted(num_seeds, 'seed')} this cannot be told."
+    return label, meaning
+
+
 def p_text(p: float) -> str:
     """A p-value as it is usually printed."""
     return "p < 0.001" if p < 0.001 else f"p = {units.short(p, 2)}"
@@ -94,18 +111,21 @@ def _title(facts: Facts) -> str:
         return "Nothing was planned."
     best, others = facts.levels[0], facts.levels[1:]
     if best.place.standing == "failed":
-        return f"No recipe finished: all {units.counted(len(facts.runs), 'run')} diverged."
+        return _all_lost_title(facts)
     if best.place.interval.num_values == 0:
-        return "No run has finished yet."
+        return _unranked_title(facts)
     name = _subject(facts, best)
     if not others:
-        return f"{name} reached {facts.metric.text(best.place.interval.mean)} {facts.metric.label}."
+        mean = facts.metric.text(best.place.interval.mean)
+        return f"The recipe reached {mean} {facts.metric.label}."
     if facts.num_open:
         return f"{name} leads so far; {units.counted(facts.num_open, 'run')} still to come."
     standings = {level.place.standing for level in others}
     tied = [level for level in others if level.place.standing == "tied"]
     if "untested" in standings:
-        return f"{name} did best, on {units.counted(_num_seeds(best), 'seed')}."
+        num_seeds = _num_seeds(best)
+        on = "one seed" if num_seeds == 1 else units.counted(num_seeds, "seed")
+        return f"{name} did best, on {on}."
     if not tied:
         return f"{name} won."
     if len(tied) == len(others) and len(tied) > 1:
@@ -113,6 +133,31 @@ def _title(facts: Facts) -> str:
     if len(tied) > 3:
         return f"{name} leads; {len(tied)} others cannot be told apart from it."
     return f"{name} leads; {units.listed(t.label for t in tied)} cannot be told apart from it."
+
+
+def _all_lost_title(facts: Facts) -> str:
+    statuses = {run.status for run in facts.runs if run.is_bad}
+    word = statuses.pop() if len(statuses) == 1 else "diverged or failed"
+    if len(facts.runs) == 1:
+        return f"The run {word}."
+    if facts.num_open:
+        return (
+            f"No recipe has a result so far; {units.counted(facts.num_open, 'run')} still to come."
+        )
+    subject = "No recipe finished" if len(facts.arms) > 1 else "The recipe never finished"
+    return f"{subject}: all {units.counted(len(facts.runs), 'run')} {word}."
+
+
+def _unranked_title(facts: Facts) -> str:
+    if not _ended(facts):
+        return "No run has finished yet."
+    part = facts.metric.label.partition(" ")[0] if facts.metric.part else facts.metric.label
+    return f"There is no {part} value to rank by."
+
+
+def _ended(facts: Facts) -> list[RunFacts]:
+    """Runs that trained to an end."""
+    return [run for run in facts.runs if run.verdict != "incomplete" and not run.is_bad]
 
 
 def _subject(facts: Facts, level: LevelFacts) -> str:
@@ -125,9 +170,28 @@ def _num_seeds(level: LevelFacts) -> int:
 
 
 def _lead(facts: Facts) -> list[str]:
-    if not facts.levels or facts.levels[0].place.interval.num_values == 0:
+    if not facts.levels or facts.levels[0].place.standing == "failed":
         return []
-    return [_reached(facts, facts.levels[0]), *_against_others(facts)]
+    if facts.levels[0].place.interval.num_values == 0:
+        return _unranked(facts)
+    lead = [_reached(facts, facts.levels[0]), *_against_others(facts)]
+    if len(facts.levels) > 1 and facts.row_factors:
+        names = units.listed(factor.label for factor in facts.row_factors)
+        lead.append(
+            f"Recipes that differ in {names} were measured on different rows, so part of a "
+            "difference between them may come from the rows."
+        )
+    return lead
+
+
+def _unranked(facts: Facts) -> list[str]:
+    num_ended = len(_ended(facts))
+    if not num_ended:
+        return []
+    text = f"{units.counted(num_ended, 'run')} finished without a value of {facts.metric.label}"
+    if facts.metric.part != "val":
+        return [f"{text}."]
+    return [f"{text}; it needs validation rows, which data.split.val sets aside."]
 
 
 def _test(facts: Facts) -> str:
@@ -142,11 +206,16 @@ def _test(facts: Facts) -> str:
 
 def _reached(facts: Facts, best: LevelFacts) -> str:
     metric, interval = facts.metric, best.place.interval
+    low, high = metric.text(interval.low, has_unit=False), metric.text(interval.high)
+    if len(facts.levels) == 1:
+        if interval.num_values == 1:
+            return "That is one seed, which says nothing about noise."
+        bounds = f"95{units.THIN}% interval {low} to {high}"
+        return f"That is the mean of {interval.num_values} seeds ({bounds})."
     start = "It" if best.rate is None else f"At a learning rate of {units.scalar(best.rate)} it"
     text = f"{start} reached {metric.text(interval.mean)} {metric.label}"
     if interval.num_values == 1:
-        return f"{text} on one seed; with one seed nothing can be said about noise."
-    low, high = metric.text(interval.low, has_unit=False), metric.text(interval.high)
+        return f"{text} on one seed, which says nothing about noise."
     return f"{text}, the mean of {interval.num_values} seeds (95{units.THIN}% interval {low} to {high})."
 
 
@@ -155,8 +224,12 @@ def _against_others(facts: Facts) -> list[str]:
     tied = [level for level in others if level.place.standing == "tied"]
     apart = [level for level in others if level.place.standing == "worse"]
     sentences = []
-    if tied:
-        sentences.append(_tied_text(facts, tied))
+    few = [level for level in tied if is_too_few(level.place)]
+    noisy = [level for level in tied if not is_too_few(level.place)]
+    if noisy:
+        sentences.append(_tied_text(facts, noisy, "which is within seed noise"))
+    if few:
+        sentences.append(_tied_text(facts, few, _too_few_text(few)))
     if apart and apart[0].place.against_best is not None:
         nearest = apart[0]
         gap = abs(apart[0].place.against_best.difference.mean)
@@ -178,7 +251,14 @@ def _noise_text(place: Place, num_comparisons: int) -> str:
     )
 
 
-def _tied_text(facts: Facts, tied: Sequence[LevelFacts]) -> str:
+def _too_few_text(few: Sequence[LevelFacts]) -> str:
+    nums = {one.place.against_best.difference.num_values for one in few if one.place.against_best}
+    low, high = min(nums), max(nums)
+    seeds = units.counted(high, "seed") if low == high else f"{low} to {high} seeds"
+    return f"but with only {seeds} this cannot be told"
+
+
+def _tied_text(facts: Facts, tied: Sequence[LevelFacts], meaning: str) -> str:
     needed = [level.place.more_seeds for level in tied if level.place.more_seeds is not None]
     gaps = [
         abs(level.place.against_best.difference.mean) for level in tied if level.place.against_best
@@ -186,9 +266,8 @@ def _tied_text(facts: Facts, tied: Sequence[LevelFacts]) -> str:
     names = units.listed(recipe_text(level) for level in tied[:4])
     if len(tied) > 4:
         names = f"{units.count(len(tied))} recipes"
-    size = facts.metric.difference_text(max(gaps))
-    verb, amount = ("is", size) if len(tied) == 1 else ("are", f"at most {size}")
-    text = f"{names} {verb} behind by {amount}, which is within seed noise"
+    size = facts.metric.difference_range_text(min(gaps), max(gaps))
+    text = f"{names} {'is' if len(tied) == 1 else 'are'} behind by {size}, {meaning}"
     return f"{text}; {_seeds_text(needed, len(tied))}."
 
 
@@ -211,29 +290,21 @@ def _troubles(facts: Facts) -> list[Trouble]:
     kinds: tuple[tuple[str, str, Callable[[RunFacts], bool], str], ...] = (
         ("diverged", "diverged", lambda run: run.status == "diverged", ""),
         ("failed", "failed", lambda run: run.status == "failed", ""),
-        ("chance", "stuck at chance", lambda run: run.verdict == "chance", "They learned nothing"),
+        ("chance", *_chance_words(facts)),
         (
             "healed",
             "healed",
             lambda run: run.num_healed > 0 and not run.is_bad,
-            "They went back to a snapshot with a lower rate and finished",
+            "went back to a snapshot with a lower rate and finished",
         ),
     )
     found = []
     for kind, words, is_hit, meaning in kinds:
         hit = [run for run in facts.runs if is_hit(run)]
         if hit:
-            where = _where(facts, hit)
-            text = (
-                f"{meaning}: {where}."
-                if meaning
-                else f"{where[0].upper()}{where[1:]}."
-                if where.startswith(("every ", "in ", "at "))
-                else f"{where}."
-            )
-            found.append(
-                Trouble(kind, f"{len(hit)} of {units.counted(total, 'run')} {words}", text)
-            )
+            title = f"{len(hit)} of {units.counted(total, 'run')} {words}"
+            title = units.sentence(f"the run {words}").rstrip(".") if total == 1 else title
+            found.append(Trouble(kind, title, _trouble_text(facts, hit, meaning)))
     if facts.num_open:
         found.append(
             Trouble(
@@ -251,6 +322,28 @@ def _troubles(facts: Facts) -> list[Trouble]:
             )
         )
     return [*found, *_edge_troubles(facts)]
+
+
+def _chance_words(facts: Facts) -> tuple[str, Callable[[RunFacts], bool], str]:
+    """Title, test and meaning of runs that do as well as an answer that ignores its inputs."""
+
+    def is_hit(run: RunFacts) -> bool:
+        return run.verdict == "chance"
+
+    if facts.task == "regression":
+        return "no better than the mean", is_hit, "did no better than predicting the mean"
+    return "stuck at chance", is_hit, "did no better than guessing"
+
+
+def _trouble_text(facts: Facts, hit: Sequence[RunFacts], meaning: str) -> str:
+    who = "It" if len(hit) == 1 else "They"
+    if len(facts.runs) == 1:
+        return f"{who} {meaning}." if meaning else "It has no result."
+    where = _where(facts, hit)
+    if meaning:
+        return f"{who} {meaning}: {where}."
+    is_place = where.startswith(("every ", "in ", "at "))
+    return f"{where[0].upper()}{where[1:]}." if is_place else f"{where}."
 
 
 def _edge_troubles(facts: Facts) -> list[Trouble]:

@@ -49,6 +49,7 @@ class CurveFigure:
         bands: By metric name and arm, columns of equal length: ``e`` epoch, ``m`` mean, ``l`` and
             ``h`` bounds; ``gone`` is true where every run of the arm diverged.
         seeds: By metric name and arm, a column for each seed, for the same epochs.
+        note: Which recipes have no line, if any.
     """
 
     metrics: tuple[Metric, ...]
@@ -56,6 +57,7 @@ class CurveFigure:
     specs: Mapping[str, Spec]
     bands: Mapping[str, Mapping[int, Mapping[str, Any]]]
     seeds: Mapping[str, Mapping[int, Mapping[int, list[float | None]]]]
+    note: str = ""
 
 
 def curve_figure(facts: Facts) -> CurveFigure | None:
@@ -81,7 +83,7 @@ def curve_figure(facts: Facts) -> CurveFigure | None:
             if found is None:
                 continue
             curve = _thinned(found)
-            bands[metric.name][arm] = _band(curve, metric.factor, is_gone=is_gone)
+            bands[metric.name][arm] = _band(curve, metric, is_gone=is_gone)
             if curve.values.size <= budget:
                 budget -= curve.values.size
                 columns = zip(curve.seeds, curve.values * metric.factor, strict=True)
@@ -94,7 +96,16 @@ def curve_figure(facts: Facts) -> CurveFigure | None:
         name: _curve_spec(facts, metric, bands[name])
         for name, metric in zip(bands, metrics, strict=True)
     }
-    return CurveFigure(metrics, choices, specs, bands, seeds)
+    return CurveFigure(metrics, choices, specs, bands, seeds, _note(facts, choices))
+
+
+def _note(facts: Facts, choices: Sequence[CurveChoice]) -> str:
+    """Says so when recipes are left out."""
+    num_shown = len({line.arm for choice in choices for line in choice.lines})
+    if num_shown == len(facts.arms):
+        return ""
+    count = units.count(len(facts.arms))
+    return f"Not every recipe has a line: {num_shown} of {count} are drawn, the best ones."
 
 
 def curve_panel(figure: CurveFigure, *, metric: str, choice: str) -> Panel:
@@ -227,6 +238,8 @@ def _curve_spec(facts: Facts, metric: Metric, bands: Mapping[int, Mapping[str, A
     }
     y_title = f"{metric.label}{unit}{' (log scale)' if is_log else ''}"
     y = {"field": "m", "type": "quantitative", "title": y_title, "scale": scale}
+    if highest >= 10_000:
+        y["axis"] = {"format": "~s"}
     number = ",.2f" if metric.is_fraction else ".4~g"
     tooltip = [
         {"field": "a", "title": "recipe"},
@@ -270,9 +283,11 @@ def _chance_layer(value: float) -> Spec:
     }  # fmt: skip
 
 
-def _band(curve: Curve, factor: float, *, is_gone: bool) -> dict[str, Any]:
-    finite = np.where(np.isfinite(curve.values), curve.values, np.nan) * factor
+def _band(curve: Curve, metric: Metric, *, is_gone: bool) -> dict[str, Any]:
+    finite = np.where(np.isfinite(curve.values), curve.values, np.nan) * metric.factor
     mean, low, high = band(finite)
+    least, most = (limit * metric.factor for limit in metric.limits)
+    low, high = np.clip(low, least, most), np.clip(high, least, most)
     columns = {"e": curve.epochs, "m": mean, "l": low, "h": high}
     return {**{key: _column(values) for key, values in columns.items()}, "gone": is_gone}
 

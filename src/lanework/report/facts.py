@@ -21,6 +21,7 @@ from lanework.stats import Direction, Floats, Interval, Place, mean_interval, ra
 from lanework.store import Event, RunResult, RunRow, Store
 
 MAX_CURVE_ARMS: Final = 60
+MIN_TESTED_SEEDS: Final = 3  # with fewer, nothing is said about the size of the noise
 BAD_STATUSES: Final = ("diverged", "failed")
 
 
@@ -57,6 +58,11 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
     "failed": Verdict("failed", "The run could not be carried out and has no result.", True),
     "incomplete": Verdict("not finished", "The study ended before this run did.", True),
 }
+NO_BETTER_THAN_MEAN: Final = Verdict(
+    "no better than the mean",
+    "On validation the run did no better than predicting the mean of the target.",
+    True,
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,11 @@ class Metric:
     @property
     def limits(self) -> tuple[float, float]:
         """Smallest and largest value there can be."""
-        return (0.0, 1.0) if self.is_fraction else (-math.inf, math.inf)
+        if self.is_fraction:
+            return (0.0, 1.0)
+        if self.quantity == "r2":
+            return (-math.inf, 1.0)
+        return (0.0 if self.quantity in _ERRORS else -math.inf, math.inf)
 
     def text(self, value: float | None, *, has_unit: bool = True) -> str:
         """A value with its unit."""
@@ -110,6 +120,13 @@ class Metric:
             return ""
         low, high = interval.low, interval.high
         return f"[{self.text(low, has_unit=False)}, {self.text(high, has_unit=False)}]"
+
+    def difference_range_text(self, low: float, high: float) -> str:
+        """From the smaller to the larger of two differences; one of them where they look the same."""
+        small = units.fixed(low * self.factor, self.decimals)
+        large = units.fixed(high * self.factor, self.decimals)
+        shown = self.difference_text(high)
+        return shown if small == large else f"{small} to {shown}"
 
     def difference_text(self, value: float, *, is_signed: bool = False) -> str:
         """A difference; those between shares are in percentage points."""
@@ -276,6 +293,17 @@ class Facts:
         """The arm with that number."""
         return next(arm for arm in self.arms if arm.arm == number)
 
+    def verdict(self, code: str) -> Verdict:
+        """What a verdict code means in this study; an unknown one stands for itself."""
+        if code == "chance" and self.task == "regression":
+            return NO_BETTER_THAN_MEAN
+        return VERDICTS.get(code) or Verdict(code, "", False)
+
+    @property
+    def row_factors(self) -> tuple[FactorFacts, ...]:
+        """Varied factors that decide which rows a recipe is trained and measured on."""
+        return tuple(f for f in self.factors if len(f.values) > 1 and _changes_rows(f.key))
+
     def factor(self, kind: str) -> FactorFacts | None:
         """The first factor of that kind, if the study varies one."""
         return next((factor for factor in self.factors if factor.kind == kind), None)
@@ -340,6 +368,7 @@ def read_facts(folder: Path) -> Facts:
 _PARTS: Final = {"train": "training", "val": "validation", "test": "test"}
 _MAXIMISED: Final = ("accuracy", "r2", "f1", "auc", "precision", "recall", "balanced_accuracy")
 _FRACTIONS: Final = ("accuracy", "balanced_accuracy", "f1", "auc", "precision", "recall")
+_ERRORS: Final = ("loss", "rmse", "mae", "mse")  # never below zero
 
 
 def metric_named(name: str, *, unit: str = "") -> Metric:
@@ -454,15 +483,30 @@ def _arm_labels(planned: Sequence[RunRow]) -> dict[int, str]:
 def factors_label(factors: Mapping[str, Any]) -> str:
     """The values of some factors in one line; values that say little alone carry their factor's name."""
     return " \u00b7 ".join(
-        scalar if _speaks(value) else f"{units.words(key.rpartition('.')[2])} {scalar}"
+        scalar if _speaks(key, value) else f"{_key_words(key)} {scalar}"
         for key, value in factors.items()
         for scalar in (units.scalar(value),)
     )
 
 
-def _speaks(value: Any) -> bool:
-    """Whether a value says by itself what it is a value of: adam does, 64-64 and none do not."""
-    return isinstance(value, str) and value != "none" and any(c.isalpha() for c in value)
+_SPEAKING: Final = ("optimizer", "schedule", "loss", "net", "recipe")
+
+
+def _speaks(key: str, value: Any) -> bool:
+    """Whether a value says by itself what it is a value of: adam does; all, standard and 64-64 do not."""
+    is_name = isinstance(value, str) and value != "none" and any(c.isalpha() for c in value)
+    return is_name and key.removesuffix(".name").rpartition(".")[2] in _SPEAKING
+
+
+def _key_words(key: str) -> str:
+    """The name of a factor in words; the seed of something is named with it."""
+    parts = key.split(".")
+    return units.words(".".join(parts[-2:] if parts[-1] in ("seed", "name") else parts[-1:]))
+
+
+def _changes_rows(key: str) -> bool:
+    first = key.removeprefix("data.").partition(".")[0]
+    return first in ("split", "source", "limit_rows")
 
 
 def _factors(rows: Sequence[Mapping[str, Any]]) -> tuple[FactorFacts, ...]:
@@ -481,7 +525,7 @@ def _factor(key: str, values: list[Any]) -> FactorFacts:
         values = sorted(values)
     positive = [float(v) for v in values if v > 0] if is_number else []
     is_log = len(positive) > 1 and max(positive) / min(positive) >= 20
-    return FactorFacts(key, units.words(key.rpartition(".")[2]), tuple(values), kind, is_log)
+    return FactorFacts(key, _key_words(key), tuple(values), kind, is_log)
 
 
 def is_rate(key: str) -> bool:
@@ -611,7 +655,7 @@ def _edges(
     edges = []
     is_grouped = any(level.rate is not None for level in levels)
     for position, level in enumerate(levels):
-        if level.place.standing == "failed":
+        if level.place.standing == "failed" or not level.place.interval.num_values:
             continue
         for factor in factors:
             is_looked_at = position == 0 or (factor.kind == "rate" and is_grouped)

@@ -151,6 +151,7 @@ def recipe_figure(facts: Facts) -> Figure | None:
         "type": "quantitative",
         "title": facts.metric.label + unit,
         "scale": {"zero": False},
+        "axis": {"tickCount": 5, "format": "~s" if _is_large(rows) else "~g"},
     }
     y = {
         "field": "a",
@@ -173,7 +174,13 @@ def recipe_figure(facts: Facts) -> Figure | None:
         ],
     }  # fmt: skip
     caption = "Dots: means over seeds. Lines: 95\u202f% intervals. Ticks: single runs."
+    if len(facts.levels) > MAX_PANELS:
+        caption += f" The {MAX_PANELS} best of {len(facts.levels)} recipes are shown."
     return Figure("recipes", "The recipes, each at its best", caption, (Panel("", "", "", spec),))
+
+
+def _is_large(rows: Sequence[Row]) -> bool:
+    return any(abs(row["m"] or 0.0) >= 10_000 for row in rows)
 
 
 def has_values(arms: Sequence[ArmFacts]) -> bool:

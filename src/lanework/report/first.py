@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lanework.report import palette, units
-from lanework.report.answers import STANDINGS, Trouble, answer, p_text
+from lanework.report.answers import Trouble, answer, is_too_few, p_text, standing_text
 from lanework.report.facts import VERDICTS, ArmFacts, Facts, LevelFacts, RunFacts
 from lanework.report.html import sign, swatch, text
 
 MAX_LEAGUE: Final = 10
 MAX_LANE_ROWS: Final = 14
 DENSE_COLUMNS: Final = 12
+MAX_AXIS_LETTERS: Final = 32
 MARKS: Final = {
     "diverged": sign("bad", "\u00d7"),
     "failed": sign("bad", "\u00d7"),
@@ -27,7 +28,7 @@ MARKS: Final = {
     "seeds": sign("", "i"),
     "edge": sign("", "\u2192"),
     "ok": sign("good", "\u2713"),
-    "stopped_early": sign("good", "\u2713"),
+    "stopped_early": sign("good", "\u25a0"),
 }
 
 
@@ -104,7 +105,9 @@ def _ahead(facts: Facts) -> str:
         return ""
     gap = facts.metric.difference_text(abs(paired.difference.mean))
     words = {
-        "tied": "within seed noise",
+        "tied": f"cannot be told with {units.counted(paired.difference.num_values, 'seed')}"
+        if is_too_few(nearest.place)
+        else "within seed noise",
         "worse": f"more than seed noise, {p_text(nearest.place.p_adjusted)}",
         "unsafe": "and fewer runs diverged",
         "untested": "not tested: one seed",
@@ -121,7 +124,7 @@ def _trouble_tile(facts: Facts) -> str:
         sub = f"{units.counted(healed, 'run')} healed on the way" if healed else "nothing diverged"
         return _tile("Went wrong", f"0 of {total}", sub, kind="good")
     parts = [f"{units.count(bad)} diverged"] if bad else []
-    parts += [f"{units.count(chance)} at chance"] if chance else []
+    parts += [f"{units.count(chance)} {facts.verdict('chance').label}"] if chance else []
     parts += [f"{units.count(healed)} healed"] if healed else []
     return _tile(
         "Went wrong",
@@ -159,15 +162,23 @@ def _league(facts: Facts) -> str:
     low, high = _league_scale(facts, shown)
     rows = "".join(_league_row(facts, level, low, high, index) for index, level in enumerate(shown))
     is_grouped = any(level.rate is not None for level in levels)
-    title = "Each recipe at its best learning rate" if is_grouped else "The recipes, best first"
+    title = "The recipes, best first" if len(levels) > 1 else "The recipe"
+    title = "Each recipe at its best learning rate" if is_grouped else title
     more = ""
     if len(levels) > len(shown):
         more = f'<p class="small">{len(levels) - len(shown)} more in the <a href="#arms">table of recipes</a>.</p>'
     scale = _scale(facts, low, high)
+    cut = " \u25c2 \u25b8: the bar goes on." if "ci-cut" in rows else ""
+    how = "Dot: the single run."
+    if len(facts.seeds) > 1:
+        how = f"Dot: mean over seeds. Bar: 95\u202f% interval. Ticks: single runs.{cut}"
+        if len(levels) > 1:
+            how += (
+                " The verdict comes from a paired test over seeds, corrected for all comparisons."
+            )
     return (
         f"<h2>{title}</h2>"
-        '<p class="small">Dot: mean over seeds. Bar: 95\u202f% interval. Ticks: single runs. The verdict comes from a '
-        "paired test over seeds, corrected for all comparisons.</p>"
+        f'<p class="small">{how}</p>'
         '<table class="league"><thead><tr><th scope="col">Recipe</th><td></td>'
         f'<th scope="col" class="n">{text(units.sentence(facts.metric.label.split(" ", 1)[-1]).rstrip("."))}</th>'
         f'<th scope="col">Against the best</th></tr></thead><tbody>{rows}{scale}</tbody></table>{more}'
@@ -221,8 +232,10 @@ def _league_row(facts: Facts, level: LevelFacts, low: float, high: float, index:
 
 
 def _standing(facts: Facts, level: LevelFacts) -> str:
-    label, meaning = STANDINGS[level.place.standing]
+    label, meaning = standing_text(level.place)
     paired = level.place.against_best
+    if len(facts.levels) == 1 and level.place.standing == "best":
+        return ""
     if level.place.standing == "best":
         return f'<span class="chip" title="{text(meaning)}">{sign("good", chr(0x2713))}<b>best</b></span>'
     shown = ""
@@ -252,6 +265,8 @@ def _glyph(facts: Facts, level: LevelFacts, low: float, high: float, colour: str
         pieces.append(
             f'<i class="ci" style="left:{left}%;width:{right - left:.2f}%;background:{colour};"></i>'
         )
+        pieces += ['<i class="ci-cut">\u25c2</i>'] if at(interval.low) < 0 else []
+        pieces += ['<i class="ci-cut right">\u25b8</i>'] if at(interval.high) > 100 else []
     pieces += [
         f'<i class="tick" style="left:{at(run.value)}%;background:{colour}"></i>'
         for run in _runs_of(facts, level.best)
@@ -263,10 +278,10 @@ def _glyph(facts: Facts, level: LevelFacts, low: float, high: float, colour: str
 
 def _scale(facts: Facts, low: float, high: float) -> str:
     factor = facts.metric.factor
-    ticks = _round_ticks(low * factor, high * factor)
+    ticks, labels = _labelled_ticks(low * factor, high * factor)
     marks = "".join(
-        f'<span style="left:{100 * (tick / factor - low) / (high - low):.2f}%">{units.short(tick, 4)}</span>'
-        for tick in ticks
+        f'<span style="left:{100 * (tick / factor - low) / (high - low):.2f}%">{label}</span>'
+        for tick, label in zip(ticks, labels, strict=True)
     )
     unit = f" {facts.metric.unit}" if facts.metric.unit else ""
     return (
@@ -275,11 +290,21 @@ def _scale(facts: Facts, low: float, high: float) -> str:
     )
 
 
-def _round_ticks(low: float, high: float) -> list[float]:
-    """Three to five round numbers inside of a range."""
+def _labelled_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Round numbers inside of a range with labels, as many as have room side by side."""
+    for parts in (4, 3, 2):
+        ticks = _round_ticks(low, high, parts)
+        labels = units.axis_labels(ticks)
+        if sum(len(label) + 3 for label in labels) <= MAX_AXIS_LETTERS:
+            return ticks, labels
+    return ticks[:1] + ticks[-1:] * (len(ticks) > 1), labels[:1] + labels[-1:] * (len(ticks) > 1)
+
+
+def _round_ticks(low: float, high: float, parts: int = 4) -> list[float]:
+    """About `parts` round numbers inside of a range."""
     if not high > low:
         return []
-    rough = (high - low) / 4
+    rough = (high - low) / parts
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
     first = math.ceil(low / step + 0.12)
@@ -303,9 +328,14 @@ def _trouble_list(facts: Facts, troubles: Sequence[Trouble]) -> str:
             if len(facts.runs) > 1
             else "The run trained to its end"
         )
+        still = ", none had to be healed"
+        if any(run.value is not None for run in facts.runs):
+            known = "all beat the mean" if facts.task == "regression" else "none stayed at chance"
+            still = f"{still}, {known}"
+        none = f" None diverged{still}." if len(facts.runs) > 1 else ""
         return (
             f'{title}<ul class="troubles"><li>{MARKS["ok"]}<strong>Nothing</strong>'
-            f"<p>{every}: none diverged, none had to be healed, none stayed at chance.</p></li></ul>"
+            f"<p>{every}.{none}</p></li></ul>"
         )
     items = "".join(
         f"<li>{MARKS[item.kind]}<strong>{text(item.title)}</strong><p>{text(item.text)}</p></li>"
@@ -324,13 +354,13 @@ def _lanes(facts: Facts) -> str:
     shown = rows[:MAX_LANE_ROWS]
     dense = " dense" if len(columns) > DENSE_COLUMNS or len(facts.seeds) > 10 else ""
     body = "".join(
-        f'<tr><th scope="row">{text(label)}</th>{"".join(_lane_cell(cell) for cell in cells)}</tr>'
+        f'<tr><th scope="row">{text(label)}</th>{"".join(_lane_cell(facts, cell) for cell in cells)}</tr>'
         for label, cells in shown
     )
     heads = _lane_heads(columns)
     used = {run.verdict for run in facts.runs}
     key = "".join(
-        f'<li><i class="{verdict}"></i>{text(VERDICTS[verdict].label)}</li>'
+        f'<li><i class="{verdict}"></i>{text(facts.verdict(verdict).label)}</li>'
         for verdict in (
             "ok",
             "stopped_early",
@@ -400,9 +430,9 @@ def _lane_heads(columns: Sequence[str]) -> str:
     return f"<thead><tr><td></td>{cells}</tr></thead>"
 
 
-def _lane_cell(runs: Sequence[RunFacts]) -> str:
+def _lane_cell(facts: Facts, runs: Sequence[RunFacts]) -> str:
     squares = "".join(
-        f'<i class="{run.verdict}" title="{text(run.arm_label)}, seed {run.seed}: {VERDICTS[run.verdict].label}"></i>'
+        f'<i class="{run.verdict}" title="{text(run.arm_label)}, seed {run.seed}: {facts.verdict(run.verdict).label}"></i>'
         if run.verdict in VERDICTS
         else "<i></i>"
         for run in runs

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lanework.report import palette, units
-from lanework.report.answers import STANDINGS
+from lanework.report.answers import standing_text
 from lanework.report.curves import CurveFigure
 from lanework.report.facts import VERDICTS, ArmFacts, FactorFacts, Facts, RunFacts, metric_named
 from lanework.report.figures import Figure, Panel
@@ -71,10 +71,11 @@ def curves(item: CurveFigure) -> str:
             for choice in item.choices
         )
         choices = f'<label class="pick">Show <select id="curve-choice">{options}</select></label>'
+    note = f" {item.note}" if item.note else ""
     return (
         '<figure id="figure-curves"><figcaption><p>Lines are means over seeds, bands their 95\u202f% '
         "intervals. Drag to move, Ctrl + wheel to zoom, double click to go back; a \u00d7 marks the last value before every "
-        "seed diverged.</p></figcaption>"
+        f"seed diverged.{text(note)}</p></figcaption>"
         f'<div class="controls"><div class="seg" role="group" aria-label="Metric">{metrics}</div>{choices}'
         '<button type="button" id="curve-seeds" aria-pressed="false">Single seeds</button>'
         '<div class="seg" role="group" aria-label="Zoom"><button type="button" data-zoom="all">Whole</button>'
@@ -112,7 +113,7 @@ def _arm_attributes(arm: ArmFacts) -> str:
 def _arm_cells(facts: Facts, arm: ArmFacts, factors: Sequence[FactorFacts]) -> list[Cell]:
     metric, place = facts.metric, arm.place
     mean = place.interval.mean if place.interval.num_values else None
-    label, meaning = STANDINGS[place.standing]
+    label, meaning = standing_text(place)
     against = place.against_best.difference.mean if place.against_best else 0.0
     total = len(arm.runs)
     names = [_factor_cell(arm, factor, index) for index, factor in enumerate(factors)]
@@ -179,9 +180,10 @@ def runs(facts: Facts) -> str:
         for run in facts.runs
     ]
     used = [verdict for verdict in VERDICTS if any(run.verdict == verdict for run in facts.runs)]
-    filters = _filter("runs-table", "Filter runs", used)
+    outcomes = [(verdict, facts.verdict(verdict).label) for verdict in used]
+    filters = _filter("runs-table", "Filter runs", outcomes)
     meanings = "".join(
-        f"<dt>{MARKS[v]} {text(VERDICTS[v].label)}</dt><dd>{text(VERDICTS[v].sentence)}</dd>"
+        f"<dt>{MARKS[v]} {text(facts.verdict(v).label)}</dt><dd>{text(facts.verdict(v).sentence)}</dd>"
         for v in used
     )
     body = table(columns, rows, name="runs-table", label="Every run")
@@ -213,8 +215,7 @@ def _events(facts: Facts) -> str:
 
 
 def _run_cells(facts: Facts, run: RunFacts, train: str, test: str, level: int) -> list[Cell]:
-    verdict = VERDICTS.get(run.verdict)
-    label = verdict.label if verdict else run.verdict
+    label = facts.verdict(run.verdict).label
     value = run.value
     return [
         Cell(str(run.run), run.run, True),
@@ -239,8 +240,8 @@ def _key(value: float | None) -> float | str:
     return "" if value is None or value != value else round(value, 8)
 
 
-def _filter(target: str, label: str, verdicts: Sequence[str]) -> str:
-    options = "".join(f'<option value="{v}">{text(VERDICTS[v].label)}</option>' for v in verdicts)
+def _filter(target: str, label: str, verdicts: Sequence[tuple[str, str]]) -> str:
+    options = "".join(f'<option value="{code}">{text(word)}</option>' for code, word in verdicts)
     choice = (
         f'<label class="pick">Outcome <select><option value="">all</option>{options}</select></label>'
         if len(verdicts) > 1

@@ -6,7 +6,7 @@ Imports the standard library only; knows nothing of studies.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 THIN: Final = "\u202f"  # narrow no-break space: between thousands, and between number and unit
@@ -145,6 +145,20 @@ def metric_prefix(value: float) -> str:
             break
         size, prefix = size / 1000, larger
     return f"{short(size)}{THIN}{prefix}"
+
+
+def axis_labels(ticks: Sequence[float]) -> list[str]:
+    """Writes evenly spaced numbers short, with one prefix for all of them.
+
+    Example:
+        >>> axis_labels([45000.0, 50000.0]), axis_labels([0.5, 0.75])
+        (['45\u202fk', '50\u202fk'], ['0.5', '0.75'])
+    """
+    largest = max((abs(tick) for tick in ticks), default=0.0)
+    if not 10_000 <= largest < 1e15:
+        return [short(tick, 4) for tick in ticks]
+    power = min(4, math.floor(math.log10(largest)) // 3)
+    return [f"{short(tick / 1000**power, 6)}{THIN}{'kMGT'[power - 1]}" for tick in ticks]
 
 
 def by_name(name: str, value: Any) -> str:
