@@ -185,7 +185,7 @@ def test_many_levels_share_one_input(tmp_path):
         (lambda n: n % 4, "classification", "whole numbers with only 4 different values"),
         (lambda n: n * 3 % 59, "regression", "numbers with 59 different values"),
         (lambda n: (n % 4) / 2, "regression", "numbers with 4 different values"),
-        (lambda n: n % 2 == 0, "classification", "as 'label' holds text"),
+        (lambda n: n % 2 == 0, "classification", "as 'label' holds true and false"),
     ],
 )
 def test_the_task_follows_from_the_target(tmp_path, maker, task, sentence):

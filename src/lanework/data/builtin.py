@@ -42,7 +42,7 @@ def _digits() -> Loaded:
     table = _numbers("digits.csv.gz")
     return Loaded(
         features=table[:, :-1],
-        target=Column("digit", "numeric", table[:, -1]),
+        target=Column("digit", "numeric", table[:, -1], cell_kind="int"),
         label="digits (scikit-learn)",
         task="classification",
         names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
@@ -147,7 +147,7 @@ def _generated(name: str) -> Callable[[], Loaded]:
         points, labels = _DRAW[name](np.random.Generator(np.random.PCG64(20)))
         return Loaded(
             features=points,
-            target=Column("class", "numeric", labels.astype(float)),
+            target=Column("class", "numeric", labels.astype(float), cell_kind="int"),
             label=f"{name} (generated)",
             task="classification",
             names=("x1", "x2"),

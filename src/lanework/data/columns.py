@@ -5,21 +5,29 @@ Owns every guess about a column. pyarrow is imported inside functions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Column, Table
+from lanework.data.writing import (
+    date_order,
+    guess_writing,
+    is_number_writing,
+    iso_date,
+    number_text,
+    told_writing,
+)
 
 __all__ = [
     "NUMBER_MARKERS",
     "TEXT_MARKERS",
     "Guesses",
     "arrow_array",
+    "decimal_sign",
     "frame_columns",
     "read_column",
     "read_columns",
@@ -36,8 +44,6 @@ TEXT_MARKERS = ("", "?")
 """Missing in a column of text, where NA may be Namibia and Nan a name."""
 
 _AMBIGUOUS = frozenset(NUMBER_MARKERS) - frozenset(TEXT_MARKERS) - {"-", "--", ".", "*"}
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+|[+-]?\d+")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")
 _TOO_LARGE = 1e30
 
 
@@ -50,12 +56,16 @@ class Guesses:
         dropped: Columns left out, with the reason.
         by_kind: Column names by the kind of guess, for sentences that join columns.
         markers: Missing markers that were met.
+        num_huge: Cells that were infinite or huge.
+        decimal: ``comma`` when some column of the table surely has a decimal comma.
     """
 
     decisions: list[str]
     dropped: list[tuple[str, str]]
     by_kind: dict[str, list[str]]
     markers: set[str]
+    num_huge: int = 0
+    decimal: str = ""
 
     @classmethod
     def empty(cls) -> Guesses:
@@ -78,6 +88,7 @@ class Guesses:
             text.format(
                 columns=("Column " if len(names) == 1 else "Columns ") + listed(names),
                 markers=listed(sorted(self.markers)),
+                huge=count(self.num_huge, "cell"),
             )
             for kind, text in _SENTENCES.items()
             if (names := self.by_kind.get(kind))
@@ -91,7 +102,7 @@ _SENTENCES = {
     "date": "{columns}: dates enter as days since 1970-01-01.",
     "decimal_comma": "{columns}: written with a decimal comma.",
     "thousands": "{columns}: written with commas between the thousands.",
-    "infinite": "{columns}: infinite or huge (above 1e30) values count as missing.",
+    "infinite": "{columns}: {huge} infinite or huge (above 1e30): counted as missing.",
 }
 
 
@@ -107,7 +118,8 @@ def read_columns(
 
     Args:
         columns: Name to Arrow array, in file order.
-        kinds: What the study file says: numeric, category, date or ignore, by column.
+        kinds: What the study file says: numeric, category, date or ignore, by column; or what
+            training found, as ``numeric:`` or ``date:`` with the writing of the cells.
         missing: Extra missing markers.
         target: The column to predict; never left out.
         guesses: Filled with what was decided.
@@ -119,6 +131,7 @@ def read_columns(
         DataError: A column does not hold what ``kinds`` says.
     """
     found = []
+    guesses.decimal = decimal_sign(columns, missing=missing)
     for name, cells in columns.items():
         given = kinds.get(name)
         if given == "ignore":
@@ -128,6 +141,11 @@ def read_columns(
             given = "category"
         column = read_column(name, cells, given=given, missing=missing, guesses=guesses)
         reason = "" if given or name == target else _useless(column)
+        if not given and name != target and name in guesses.by_kind.get("unclear_date", ()):
+            reason = (
+                "dates whose day and month cannot be told apart (no part is above 12); write them "
+                "like 2024-12-31"
+            )
         if reason:
             guesses.dropped.append((name, reason))
         else:
@@ -143,7 +161,8 @@ def read_column(
     Args:
         name: Its name.
         cells: ``pyarrow.Array`` or ``ChunkedArray``.
-        given: numeric, category or date when asked for; None guesses.
+        given: numeric, category or date when asked for; None guesses. With a colon, what training
+            found: ``numeric:comma|€``.
         missing: Extra missing markers.
         guesses: Filled with what was decided.
 
@@ -159,16 +178,44 @@ def read_column(
     if pa.types.is_dictionary(kind):
         cells = cells.cast(kind.value_type)
         kind = cells.type
+    cell_kind = _cell_kind(kind)
+    base, _, _ = (given or "").partition(":")
     if pa.types.is_boolean(kind) and given != "category":
         guesses.note("bool", name)
-        return Column(name, "numeric", _floats(cells), (), given is not None)
+        return Column(name, "numeric", _floats(cells), (), given is not None, "", cell_kind)
     if pa.types.is_temporal(kind) and given != "category":
         return _date_column(name, cells, given=given, guesses=guesses)
     if _is_number_type(kind) and given != "category":
         values = _finite(name, _floats(cells), guesses)
-        return Column(name, given or "numeric", values, (), given is not None)
+        return Column(name, base or "numeric", values, (), given is not None, "", cell_kind)
     codes, levels = _encode(name, cells)
-    return _text_column(name, codes, levels, given=given, missing=missing, guesses=guesses)
+    column = _text_column(name, codes, levels, given=given, missing=missing, guesses=guesses)
+    return column if column.kind == "numeric" else replace(column, cell_kind=cell_kind)
+
+
+def _cell_kind(kind: Any) -> str:
+    """What the cells are when they come: text, int, float or bool."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind):
+        return "int"
+    return "float" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else "text"
+
+
+def decimal_sign(columns: Mapping[str, Any], *, missing: Sequence[str]) -> str:
+    """``comma`` when the first cells of some text column surely have a decimal comma."""
+    import pyarrow as pa
+
+    for cells in columns.values():
+        if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+            continue
+        head = [str(cell).strip() for cell in cells[:200].to_pylist() if cell is not None]
+        words = [cell for cell in head if cell not in NUMBER_MARKERS and cell not in missing]
+        if is_number_writing(words, guess_writing(words)):
+            return "comma"
+    return ""
 
 
 def table_from_frame(
@@ -250,7 +297,8 @@ def _finite(name: str, values: Array, guesses: Guesses) -> Array:
         is_huge = np.abs(values) > _TOO_LARGE
     if not is_huge.any():
         return values
-    guesses.note("infinite", f"{name} ({count(int(is_huge.sum()), 'cell')})")
+    guesses.note("infinite", name)
+    guesses.num_huge += int(is_huge.sum())
     return np.where(is_huge, np.nan, values)
 
 
@@ -300,11 +348,18 @@ def _text_column(
     """A column of text cells: numbers after all, dates, or categories."""
     markers = {*NUMBER_MARKERS, *missing}
     if given != "category":
+        is_date = given is not None and given.startswith("date")
+        words = [level for level in levels if level not in markers]
+        order = date_order(words) if given is None or is_date else ""
+        if is_date or order in ("day", "month", "year"):
+            return _parse_dates(
+                name, codes, levels, markers=markers, given=given, order=order, guesses=guesses
+            )
+        if order == "unclear":
+            guesses.note("unclear_date", name)
         numbers = _parse_numbers(name, codes, levels, markers=markers, given=given, guesses=guesses)
         if numbers is not None:
-            return Column(name, "numeric", numbers, (), given is not None)
-        if given == "date":
-            return _parse_dates(name, codes, levels, markers=markers, guesses=guesses)
+            return replace(numbers, is_given=given is not None)
     text_markers = {*TEXT_MARKERS, *missing}
     guesses.note_markers(name, text_markers.intersection(levels))
     kept = sorted(level for level in levels if level not in text_markers)
@@ -331,23 +386,26 @@ def _parse_numbers(
     markers: set[str],
     given: str | None,
     guesses: Guesses,
-) -> Array | None:
+) -> Column | None:
     """The column as numbers, or None when it is text."""
     words = [level for level in levels if level not in markers]
-    rewrite = _number_writing(words)
-    values = np.array([*(_to_float(rewrite(level), markers) for level in levels), np.nan])
+    base, is_known, known = (given or "").partition(":")
+    writing = known or guess_writing(words, hint=guesses.decimal)
+    values = np.array([*(_to_float(level, writing, markers) for level in levels), np.nan])
     is_wrong = np.isnan(values[:-1]) & np.array([level not in markers for level in levels], bool)
     wrong = [level for level, flag in zip(levels, is_wrong, strict=True) if flag]
-    if given == "numeric" and wrong:
+    if base == "numeric" and wrong:
         cells = int(np.isin(codes, np.flatnonzero(is_wrong)).sum())
         raise bad(
             f"column '{name}'",
-            "must hold numbers, as data.columns says",
+            f"must hold numbers, as {'in training' if is_known else 'data.columns says'}",
             got=f"{count(cells, 'cell')} such as {listed(wrong, limit=3)}",
-            do="Correct them, list them under data.missing, or call the column a category.",
+            do="Correct these cells, or leave them empty if the value is missing."
+            if is_known
+            else "Correct them, list them under data.missing, or call the column a category.",
         )
     num_numbers = len(words) - len(wrong)
-    if len(wrong) > (1 if num_numbers >= 20 else 0) or (num_numbers == 0 and given != "numeric"):
+    if len(wrong) > (1 if num_numbers >= 20 else 0) or (num_numbers == 0 and base != "numeric"):
         return None
     if wrong:
         cells = int((codes == levels.index(wrong[0])).sum())
@@ -356,59 +414,70 @@ def _parse_numbers(
             "counts as missing."
         )
     guesses.note_markers(name, markers.intersection(levels))
-    if rewrite is not _as_written:
-        guesses.note("thousands" if rewrite is _without_thousands else "decimal_comma", name)
-    return _finite(name, values[codes], guesses)
+    _tell_writing(name, writing, guesses)
+    cells_found = _finite(name, values[codes], guesses)
+    present = values[np.isfinite(values)]
+    is_whole = bool(np.all(present == np.round(present))) and not any("." in w for w in words)
+    kind = "int" if is_whole else "float"
+    return Column(name, "numeric", cells_found, (), False, writing, kind)
+
+
+def _tell_writing(name: str, writing: str, guesses: Guesses) -> None:
+    """Say how the numbers are written, when not as Python writes them."""
+    separators, mark = told_writing(writing)
+    if separators:
+        guesses.note(separators, name)
+    if mark:
+        guesses.decisions.append(
+            f"Column '{name}': numbers written with '{mark}', which is left away (the values stay "
+            "in that unit)."
+        )
 
 
 def _parse_dates(
-    name: str, codes: Array, levels: list[str], *, markers: set[str], guesses: Guesses
+    name: str,
+    codes: Array,
+    levels: list[str],
+    *,
+    markers: set[str],
+    given: str | None,
+    order: str,
+    guesses: Guesses,
 ) -> Column:
-    """Dates in any common writing, for a column that is said to hold them."""
+    """Dates in any common writing, for a column that holds them or is said to."""
     import pandas as pd
 
-    texts = [None if level in markers else level for level in levels]
+    _, is_known, known = (given or "").partition(":")
+    order = known or order
+    texts = [None if level in markers else iso_date(level, order) for level in levels]
     stamps = pd.to_datetime(pd.Series(texts, dtype="str"), errors="coerce", format="mixed")
     wrong = [text for text, is_bad in zip(texts, stamps.isna(), strict=True) if is_bad and text]
-    if wrong:
+    if wrong and given is None:
+        guesses.decisions.append(
+            f"Column '{name}' holds dates that no calendar has ({listed(wrong, limit=3)}): counted "
+            "as missing."
+        )
+    elif wrong:
         raise bad(
             f"column '{name}'",
-            "must hold dates, as data.columns says",
+            f"must hold dates, as {'in training' if is_known else 'data.columns says'}",
             got=f"{listed(wrong, limit=3)}",
             do="Write dates like 2024-12-31, or call the column a category.",
         )
     days = (stamps - pd.Timestamp(0)) / pd.Timedelta(days=1)
     guesses.note("date", name)
-    return Column(name, "date", np.append(days.to_numpy(float), np.nan)[codes], (), True)
+    if order in ("day", "month", "unclear"):
+        first = "day" if order == "day" else "month"
+        guesses.decisions.append(f"Column '{name}': dates are read with the {first} first.")
+    values = np.append(days.to_numpy(float), np.nan)[codes]
+    return Column(name, "date", values, (), given is not None, order)
 
 
-def _number_writing(words: list[str]) -> Any:
-    """How the numbers of a column are written: a function that makes them Python's."""
-    if words and any("," in word for word in words):
-        if all(_THOUSANDS.fullmatch(word) for word in words):
-            return _without_thousands
-        if all(_DECIMAL_COMMA.fullmatch(word) for word in words):
-            return _with_point
-    return _as_written
-
-
-def _as_written(word: str) -> str:
-    return word
-
-
-def _with_point(word: str) -> str:
-    return word.replace(",", ".")
-
-
-def _without_thousands(word: str) -> str:
-    return word.replace(",", "")
-
-
-def _to_float(word: str, markers: set[str]) -> float:
+def _to_float(word: str, writing: str, markers: set[str]) -> float:
     if word in markers or "_" in word:
         return np.nan
     try:
-        return float(word)
+        return float(number_text(word, writing))
     except ValueError:
         return np.nan
 

@@ -115,7 +115,7 @@ def _delimiter(lines: list[str], name: str, *, given: str | None, target: str | 
             )
         return mark
     tried = {mark: _cells(lines, mark) for mark in _DELIMITERS}
-    marks = [*_DELIMITERS, " "] if target and lines else []
+    marks = [*_DELIMITERS, " "] if target and not is_number(target) and lines else []
     fitting = [mark for mark in marks if _has_cell(lines[0], mark, target)]
     if len(fitting) == 1:
         return fitting[0]
@@ -160,13 +160,21 @@ def _has_header(rows: list[list[str]], target: str | None) -> bool:
         return True
     first, below = rows[0], rows[1:]
     if target is not None and target in first:
-        return True
+        return not _may_be_number_of_column(target, first)
     if any(is_number(cell) for cell in first) or not any(first) or not below:
         return not below and not any(is_number(cell) for cell in first)
     columns = list(zip(*[row for row in below if len(row) == len(first)], strict=False))
     if any(any(is_number(cell) for cell in column) for column in columns):
         return True
     return not any(cell in column for cell, column in zip(first, columns, strict=False))
+
+
+def _may_be_number_of_column(target: str, first: list[str]) -> bool:
+    """Whether the target counts columns and the first line is data, not a header 0, 1, 2, ..."""
+    if not target.isdigit() or not 1 <= int(target) <= len(first):
+        return False
+    is_counted = any(first == [str(start + i) for i in range(len(first))] for start in (0, 1))
+    return not is_counted and all(is_number(cell) for cell in first if cell == target)
 
 
 def _header_names(rows: list[list[str]], name: str) -> tuple[list[str], list[str]]:

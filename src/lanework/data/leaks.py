@@ -5,18 +5,22 @@ Owns hints, never decisions: nothing is removed. numpy only.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lanework.data.messages import count, share
 from lanework.data.types import Array, Column, Rows, Table
 
-__all__ = ["capped_hint", "duplicate_hints", "giveaway_hints", "row_hashes"]
+__all__ = ["capped_hint", "duplicate_hints", "giveaway_hints", "id_hints", "raw_rows", "row_hashes"]
 
 _MAX_ROWS = 4000
 _NUM_BINS = 64
 _MIN_ROWS = 40
 _GIVEAWAY = 0.99
+_ID_NAME = re.compile(r"(.*[_ .-])?id", re.IGNORECASE)
+_MIN_IDS = 20
 
 
 def row_hashes(x: Array) -> NDArray[np.uint64]:
@@ -69,6 +73,63 @@ def duplicate_hints(train: Array, *, val: Array, test: Array) -> tuple[str, ...]
             f"{'repeats' if num_repeated == 1 else 'repeat'} the features of another."
         )
     return tuple(hints)
+
+
+def raw_rows(table: Table, *, like: Table) -> Array:
+    """The cells of a table as read, float64 [n, columns]; equal cells give equal numbers.
+
+    Args:
+        table: The rows; may come from another file, with levels of its own.
+        like: The table that numbers the levels; has the same columns.
+    """
+    columns = []
+    for column in table.columns:
+        values = column.values.astype(np.float64) + 0.0
+        known = like.column(column.name).levels
+        if column.levels_used() and column.levels != known:
+            code_of = {level: code for code, level in enumerate(known)}
+            codes = [code_of.get(level, len(known) + i) for i, level in enumerate(column.levels)]
+            values = np.array([*codes, -1], np.float64)[column.values]
+        columns.append(np.where(np.isnan(values), np.nan, values))
+    return np.stack(columns, axis=1)
+
+
+def id_hints(features: Table | Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentences about columns that look like ids: consecutive whole numbers, or called id.
+
+    Args:
+        features: The raw features.
+        names: Column names of a matrix.
+
+    Returns:
+        One sentence for each such column.
+    """
+    if isinstance(features, Table):
+        columns = [(column.name, column.values, column.kind) for column in features.columns]
+    elif features.ndim == 2:
+        columns = [(name, features[:, i], "numeric") for i, name in enumerate(names)]
+    else:
+        return ()
+    hints = []
+    for name, values, kind in columns:
+        is_counted = kind == "numeric" and _is_consecutive(values)
+        if not is_counted and not _ID_NAME.fullmatch(name):
+            continue
+        why = "consecutive whole numbers, all different" if is_counted else "by its name"
+        hints.append(
+            f"Column '{name}' looks like an id ({why}): leave it out with data.columns: "
+            f"{{{name}: ignore}} unless it says something about the target."
+        )
+    return tuple(hints)
+
+
+def _is_consecutive(values: Array) -> bool:
+    """Whether these are n different whole numbers without a gap, in any order."""
+    if len(values) <= _MIN_IDS or values[0] != np.round(values[0]):
+        return False
+    if values.max() - values.min() != len(values) - 1:
+        return False
+    return bool(np.all(np.diff(np.sort(values)) == 1))
 
 
 def giveaway_hints(

@@ -28,6 +28,7 @@ from lanework.data.sources import SOURCES, column_names, read_source, read_test,
 from lanework.data.split import Parts, split_rows
 from lanework.data.target import (
     Classes,
+    class_kind,
     decide_task,
     encode_classes,
     find_classes,
@@ -325,6 +326,9 @@ def _prepare_table(
         kinds=tuple(column.kind for column in numeric),
         prepare=spec.prepare,
     )
+    numbers = tuple(
+        replace(rule, writing=column.writing) for rule, column in zip(numbers, numeric, strict=True)
+    )
     levels = learn_levels(category.take(parts.train), encoding=spec.categories)
     is_embedded = spec.categories == "embed"
     width = sum(1 if is_embedded else rule.width for rule in levels)
@@ -463,11 +467,12 @@ def _assemble(
         classes=coded.classes.names,
         target_scale=tuple(scale.tolist()),
         target_shift=tuple(shift.tolist()),
+        class_kind=class_kind(loaded) if coded.classes.names else "text",
     )
     fingerprint = summary.fingerprint_of(
         made, extra=(inputs.scale, inputs.shift, scale, shift), classes=coded.classes.names
     )
-    described = _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs)
+    described = _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs, held=held)
     return Dataset(
         task=coded.task,
         train=made[0],
@@ -486,6 +491,28 @@ def _assemble(
     )
 
 
+def _compared(
+    loaded: Loaded,
+    parts: Parts,
+    *,
+    held: tuple[Loaded, Array] | None,
+    prepared: tuple[Array, Array, Array],
+) -> tuple[Array, Array, Array]:
+    """What tells equal rows: a table's cells as read (rare levels not joined), else the inputs."""
+    table = loaded.features
+    if not isinstance(table, Table):
+        return prepared
+    test = table.take(parts.test)
+    if held is not None and isinstance(held[0].features, Table):
+        test = held[0].features
+    train, val = table.take(parts.train), table.take(parts.val)
+    return (
+        leaks.raw_rows(train, like=table),
+        leaks.raw_rows(val, like=table),
+        leaks.raw_rows(test, like=table),
+    )
+
+
 def _describe(
     loaded: Loaded,
     coded: _Coded,
@@ -494,11 +521,14 @@ def _describe(
     name: str,
     y: tuple[Array, ...],
     inputs: _Inputs,
+    held: tuple[Loaded, Array] | None,
 ) -> dict[str, Any]:
     columns, num_columns = summary.describe_columns(loaded, parts.train)
     named = list(zip(("train", "val", "test"), y, strict=True))
     is_classes = coded.task == "classification"
-    hints = leaks.duplicate_hints(inputs.parts[0], val=inputs.parts[1], test=inputs.parts[2])
+    compared = _compared(loaded, parts, held=held, prepared=inputs.parts)
+    hints = leaks.duplicate_hints(compared[0], val=compared[1], test=compared[2])
+    hints += leaks.id_hints(loaded.features, loaded.names)
     if is_classes or coded.y.shape[1] == 1:
         hints += leaks.giveaway_hints(
             loaded.features,

@@ -38,13 +38,17 @@ MISSING_LEVEL = "(missing)"
 
 @dataclass(frozen=True)
 class NumberRule:
-    """One numeric column: ``(value - shift) / scale``, with ``fill`` where it is missing."""
+    """One numeric column: ``(value - shift) / scale``, with ``fill`` where it is missing.
+
+    ``writing`` says how text cells of the training file wrote their numbers or dates.
+    """
 
     name: str
     kind: str
     fill: float
     shift: float
     scale: float
+    writing: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Preparation:
         classes: Names of the classes.
         target_scale: ``y_unit = y * scale + shift``.
         target_shift: See ``target_scale``.
+        class_kind: What the classes were when they came: ``text``, ``int``, ``float`` or ``bool``.
     """
 
     form: str
@@ -98,6 +103,7 @@ class Preparation:
     classes: tuple[str, ...] = ()
     target_scale: tuple[float, ...] = (1.0,)
     target_shift: tuple[float, ...] = (0.0,)
+    class_kind: str = "text"
 
     def transform(self, rows: Any) -> Array:
         """Prepare raw rows for the network.
@@ -122,6 +128,21 @@ class Preparation:
         """Outputs [n, k] of a regression in the target's unit."""
         scaled: Array = y * np.asarray(self.target_scale) + np.asarray(self.target_shift)
         return scaled
+
+    def labels(self) -> Array:
+        """The classes in the order of their codes, as the type the target had: [num_classes].
+
+        Example:
+            >>> Preparation("matrix", (1,), classes=("-1", "1"), class_kind="int").labels()
+            array([-1,  1])
+        """
+        if self.class_kind == "bool":
+            return np.array([name.lower() in ("true", "1") for name in self.classes], np.bool_)
+        if self.class_kind == "int":
+            return np.array([int(name) for name in self.classes], np.int64)
+        if self.class_kind == "float":
+            return np.array([float(name) for name in self.classes], np.float64)
+        return np.array(self.classes, np.str_)
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON-able values."""
@@ -153,7 +174,7 @@ class Preparation:
             )
         kinds = {
             **dict.fromkeys(given, "ignore"),
-            **{rule.name: rule.kind for rule in self.numbers},
+            **{rule.name: f"{rule.kind}:{rule.writing}" for rule in self.numbers},
             **{rule.name: "category" for rule in self.levels},
         }
         return table_from_frame(rows, kinds=kinds, missing=self.missing, guesses=Guesses.empty())

@@ -66,9 +66,9 @@ def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
     kinds: dict[str, str] = dict(spec.columns)
     if isinstance(loaded.features, Table):
         kinds = {name: "ignore" for name, _ in loaded.dropped}
-        kinds |= {column.name: column.kind for column in loaded.features.columns}
+        kinds |= {column.name: _known_kind(column) for column in loaded.features.columns}
     if isinstance(loaded.target, Column) and isinstance(loaded.features, Table):
-        kinds[loaded.target.name] = loaded.target.kind
+        kinds[loaded.target.name] = _known_kind(loaded.target)
     test = _from_path(Path(path), spec, kinds=kinds, where="data.test")
     if isinstance(loaded.features, Table) != isinstance(test.features, Table):
         raise bad(
@@ -78,6 +78,11 @@ def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
             do="Give both as tables, or both as arrays.",
         )
     return _same_columns(test, loaded, name=Path(path).name)
+
+
+def _known_kind(column: Column) -> str:
+    """The kind found in training with the writing of the cells, as ``read_column`` takes it."""
+    return "category" if column.levels_used() else f"{column.kind}:{column.writing}"
 
 
 def column_names(path: Path, spec: DataSpec) -> tuple[str, ...] | None:
@@ -172,7 +177,9 @@ def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
         header=spec.header,
         target=spec.target,
         missing=tuple(spec.missing),
-        as_text=tuple(name for name, kind in kinds.items() if kind == "category"),
+        as_text=tuple(
+            name for name, kind in kinds.items() if kind == "category" or kind.partition(":")[2]
+        ),
     )
     return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=decisions)
 
@@ -273,7 +280,7 @@ def _from_objects(arrays: Any, spec: DataSpec, *, kinds: Kinds) -> Loaded:
     if len(arrays) == 2:
         return loaded
     if isinstance(loaded.features, Table):
-        kinds = {column.name: column.kind for column in loaded.features.columns}
+        kinds = {column.name: _known_kind(column) for column in loaded.features.columns}
         kinds |= {column: "ignore" for column, _ in loaded.dropped}
     held = _from_arrays(*arrays[2:], label="Python arrays (test)", target=name, kinds=kinds)
     return replace(loaded, test=_same_columns(held, loaded, name="the test arrays"))
@@ -321,7 +328,9 @@ def _target_of(
     if values.ndim == 2 and values.shape[1] == 1:
         values = y = values[:, 0]
     if values.dtype.kind in "fiu" and values.ndim == 1:
-        return Column(str(getattr(y, "name", None) or target), "numeric", values.astype(float)), ()
+        name = str(getattr(y, "name", None) or target)
+        cell_kind = "float" if values.dtype.kind == "f" else "int"
+        return Column(name, "numeric", values.astype(float), cell_kind=cell_kind), ()
     if values.dtype.kind in "fiu" and values.ndim == 2:
         if not np.isfinite(values).all():
             raise bad(

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lanework.data.columns import NUMBER_MARKERS
+from lanework.data.columns import NUMBER_MARKERS, decimal_sign
 from lanework.data.dialect import Dialect, guess_dialect
 from lanework.data.files import MAX_LINE_BYTES, decode_text, read_bytes, read_head
 from lanework.data.messages import bad, count, listed
@@ -55,6 +55,13 @@ def text_columns(
     if dialect.delimiter == " ":
         data = re.sub(rb"[ \t]+", b" ", re.sub(rb"(?m)^[ \t]+|[ \t\r]+$", b"", data))
     table = _parse(data, path.name, dialect=dialect, missing=missing, as_text=as_text)
+    # 1.234 beside cells such as 5.599,35 is a whole number: such columns are read again as text.
+    doubles = tuple(field.name for field in table.schema if str(field.type) == "double")
+    if doubles and decimal_sign(
+        dict(zip(dialect.names, table.columns, strict=True)), missing=missing
+    ):
+        texts = (*as_text, *doubles)
+        table = _parse(data, path.name, dialect=dialect, missing=missing, as_text=texts)
     return (
         {name: table.column(index) for index, name in enumerate(dialect.names)},
         (*decisions, *dialect.decisions),

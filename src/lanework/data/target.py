@@ -8,10 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanework.catalog import nearest
+from lanework.data.dialect import is_number
 from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Column, Loaded
 
-__all__ = ["Classes", "decide_task", "encode_classes", "find_classes", "numeric_target", "scale_of"]
+__all__ = [
+    "Classes",
+    "class_kind",
+    "decide_task",
+    "encode_classes",
+    "find_classes",
+    "numeric_target",
+    "scale_of",
+]
 
 MAX_INTEGER_CLASSES = 20
 """Whole numbers with at most that many different values are taken for classes."""
@@ -48,8 +57,10 @@ def decide_task(loaded: Loaded, *, given: str) -> tuple[str, str]:
         raise bad(
             "data.task",
             "can be regression only for a numeric target",
-            got=f"'{target.name}' with values such as {listed(target.levels, limit=3)}",
-            do="Use task: classification, or another target.",
+            got=f"'{target.name}' with cells that do not all read as numbers, such as "
+            f"{listed(_odd_levels(target.levels), limit=3)}",
+            do="Write these cells like 1234.5, or list them under data.missing; task: "
+            "classification takes each text for a class.",
         )
     if given != "auto":
         return given, ""
@@ -58,7 +69,10 @@ def decide_task(loaded: Loaded, *, given: str) -> tuple[str, str]:
     if not isinstance(target, Column):
         return "regression", "Regression, as there are several targets."
     if is_text:
-        return "classification", f"Classification, as '{target.name}' holds text."
+        what = "true and false" if target.cell_kind == "bool" else "text"
+        if target.cell_kind in ("int", "float"):
+            what = "categories, as data.columns says"
+        return "classification", f"Classification, as '{target.name}' holds {what}."
     distinct = np.unique(target.values)
     shown = count(len(distinct), "different value")
     if len(distinct) > MAX_INTEGER_CLASSES or not np.all(distinct == np.round(distinct)):
@@ -69,6 +83,20 @@ def decide_task(loaded: Loaded, *, given: str) -> tuple[str, str]:
         f"Classification, as '{target.name}' holds whole numbers with only {shown}; set data.task "
         "to change."
     )
+
+
+def class_kind(loaded: Loaded) -> str:
+    """What the classes were when they came: text, int, float or bool."""
+    target = loaded.target
+    if loaded.class_names or not isinstance(target, Column):
+        return "text"
+    return target.cell_kind
+
+
+def _odd_levels(levels: tuple[str, ...]) -> list[str]:
+    """The texts that stand in the way of numbers; all of them when none is a number."""
+    odd = [level for level in levels if not is_number(level)]
+    return odd or list(levels)
 
 
 def find_classes(loaded: Loaded) -> Classes:
@@ -183,7 +211,9 @@ def _check_classes(target: Column, names: tuple[str, ...]) -> None:
             f"target '{target.name}'",
             "must have several rows in most classes",
             got=f"{count(len(names), 'class')} in {count(len(target.values), 'row')}",
-            do="Use task: regression if these are numbers, or another target.",
+            do="Use another target; if these are meant as numbers, write the cells like 1234.5."
+            if target.levels_used()
+            else "Use task: regression, or another target.",
         )
 
 

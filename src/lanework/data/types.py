@@ -7,7 +7,7 @@ learned. Imports numpy and the data package's own records only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +105,8 @@ class Column:
         values: The cells, shape [n].
         levels: The category names in sorted order; empty for numbers.
         is_given: The kind was asked for, not guessed.
+        writing: How text cells write their numbers or dates (see ``writing``); may be empty.
+        cell_kind: What the cells were when they came: ``text``, ``int``, ``float`` or ``bool``.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Column:
     values: Array
     levels: tuple[str, ...] = ()
     is_given: bool = False
+    writing: str = ""
+    cell_kind: str = "text"
 
     def missing(self) -> NDArray[np.bool_]:
         """Which cells are missing, shape [n]."""
@@ -124,7 +128,7 @@ class Column:
 
     def take(self, rows: Rows) -> Column:
         """The same column with only these rows, in this order."""
-        return Column(self.name, self.kind, self.values[rows], self.levels, self.is_given)
+        return replace(self, values=self.values[rows])
 
 
 @dataclass(frozen=True)
