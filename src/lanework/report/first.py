@@ -181,7 +181,7 @@ def _league(facts: Facts) -> str:
         f'<p class="small">{how}</p>'
         '<table class="league"><thead><tr><th scope="col">Recipe</th><td></td>'
         f'<th scope="col" class="n">{text(units.sentence(facts.metric.label.split(" ", 1)[-1]).rstrip("."))}</th>'
-        f'<th scope="col">Against the best</th></tr></thead><tbody>{rows}{scale}</tbody></table>{more}'
+        f'<th scope="col">{"Against the best" if len(levels) > 1 else ""}</th></tr></thead><tbody>{rows}{scale}</tbody></table>{more}'
     )
 
 
