@@ -413,3 +413,14 @@ def test_a_model_says_what_it_is_in_one_line(iris: lanework.Results) -> None:
     text = repr(iris.best())
     assert len(text) < 150
     assert "3 classes" in text
+
+
+@pytest.mark.parametrize("values", [[False, True], [-1, 1], [1.0, 2.0], ["no", "yes"]])
+def test_predictions_are_of_the_type_of_the_labels(tmp_path: Path, values: list[Any]) -> None:
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    y = np.array(values)[(x[:, 0] > 0).astype(int)]
+    train = {"epochs": 20, "batch_size": 32, "learning_rate": 0.03}
+    results = lanework.Study(data=(x, y), model={"net": "mlp", "hidden": [8]}, train=train).run(
+        tmp_path / "out"
+    )
+    assert (results.best().predict(x) == y).mean() > 0.9

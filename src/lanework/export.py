@@ -128,9 +128,9 @@ class Model:
         return probabilities
 
     def predict(self, rows: Any) -> Array:
-        """Class names [n], or numbers in the target's unit [n] or [n, targets]."""
+        """Classes as the data has them (text, whole numbers, true and false) [n], or numbers in the target's unit [n] or [n, targets]."""
         if self.task == "classification":
-            return np.asarray(self.classes)[self.predict_proba(rows).argmax(axis=1)]
+            return self.preparation.labels()[self.predict_proba(rows).argmax(axis=1)]
         values = self.preparation.unscale(self.outputs(rows))
         return values[:, 0] if values.shape[1] == 1 else values
 
