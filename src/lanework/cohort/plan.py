@@ -353,8 +353,20 @@ def _group(guess: Estimate, per_device: int, backend: str) -> tuple[int, str]:
             "Vectorising over convolution weights makes a grouped convolution, which is slow on a CPU, so lanes go one after "
             "the other on each core."
         )
-    group = max(1, min(per_device, GROUP_BYTES // max(1, guess.step_bytes)))
+    fitting = max(1, min(per_device, GROUP_BYTES // max(1, guess.step_bytes)))
+    group = _even_group(per_device, int(fitting))
     size = guess.step_bytes / 2**20
-    return int(group), (
-        f"A lane touches about {size:.2g} MiB per step, so {group} at a time stay in a core's cache."
+    return group, (
+        f"A lane touches about {size:.2g} MiB per step, so about {fitting} at a time stay in a core's cache."
     )
+
+
+def _even_group(lanes: int, fitting: int) -> int:
+    """A group size near `fitting` that leaves few empty lanes; of equal ones the largest.
+
+    Example:
+        >>> _even_group(13, 6)
+        7
+    """
+    near = range(max(1, fitting * 3 // 4), min(lanes, fitting * 4 // 3) + 1)
+    return min(near, key=lambda group: (-(-lanes // group) * group, -group))
