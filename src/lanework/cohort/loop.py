@@ -64,6 +64,7 @@ class Rules:
         stopping: Early stopping, None for none.
         retries: How often a run with a non-finite loss returns to its last good snapshot.
         gentler: Factor on its learning rate at each return.
+        health_every: Evaluations from one record of the layers to the next (the last one is always recorded).
     """
 
     boundaries: tuple[int, ...]
@@ -73,6 +74,7 @@ class Rules:
     stopping: Stopping | None = None
     retries: int = 2
     gentler: float = 0.5
+    health_every: int = 1
 
 
 @dataclass
@@ -364,12 +366,11 @@ def _judge(
         (number, where.step, epoch, "train_loss", float(np.average(losses, weights=counts)))
     )
     metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
-    names = cohort.programs.problem.layer_names
-    for name, table in told.health.items():
-        health += [
-            (number, where.step, layer, name, float(value))
-            for layer, value in zip(names, table[slot], strict=True)
-        ]
+    if where.segment % rules.health_every == 0 or where.step >= rules.boundaries[-1]:
+        names = cohort.programs.problem.layer_names
+        for name, table in told.health.items():
+            values_of = zip(names, table[slot].tolist(), strict=True)
+            health += [(number, where.step, layer, name, value) for layer, value in values_of]
     _follow(rules, where, values, events)
     return []
 

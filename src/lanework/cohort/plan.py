@@ -38,6 +38,8 @@ from lanework.spec import (
 GROUP_BYTES = 3 * 2**20
 MAX_LANES_PER_DEVICE = 256
 MAX_SCORE_CHUNK = 512
+# Records of the layers over a run: enough for a heat map, and rows that cost no time.
+HEALTH_POINTS = 16
 # Before anything was measured: the share of a matrix product's rate that training reaches, and what a step costs at least.
 USUAL_SHARE = 0.3
 CALL_SECONDS = 2e-5
@@ -240,6 +242,7 @@ def rules(bucket: Bucket, *, metric: str) -> Rules:
         stopping=Stopping(stopping.patience, stopping.min_delta) if stopping else None,
         retries=train.heal.retries,
         gentler=train.heal.factor,
+        health_every=-(-len(bucket.boundaries) // HEALTH_POINTS),
     )
 
 
