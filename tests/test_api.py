@@ -214,7 +214,6 @@ def test_a_run_that_diverges_is_a_result(tmp_path: Path) -> None:
         0.01: "ok",
         1e20: "diverged",
     }
-    assert frame[frame["status"] == "diverged"]["val_accuracy"].isna().sum() in (0, 2)
 
 
 def test_a_healed_run_says_so(tmp_path: Path) -> None:
