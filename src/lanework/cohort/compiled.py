@@ -108,6 +108,11 @@ class Programs:
                 raise KeyboardInterrupt
         return time.perf_counter() - begun
 
+    def wait_for_all(self) -> None:
+        """Wait until nothing is compiling for these programs any more, scoring included."""
+        for future in self._built.values():
+            future.result()
+
     def init(self, kind: int, width: int) -> Callable[[np.ndarray], Lane]:
         """The program from seeds [lane] to lanes before their first step."""
         compiled = self._future(("init", kind, width)).result()

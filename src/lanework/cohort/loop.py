@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -272,12 +272,18 @@ def _advance(cohort: _Cohort, begun: float) -> Tick:
     after, told = cohort.programs.segment(cohort.width)(before, hypers, index, num_steps)
     counts = np.count_nonzero(index[:, :num_steps] >= 0, axis=2)
     told = lane_tools.to_host(told)
+    first_bad = _first_bad(told.losses[:, :num_steps])
+    # The short last batch of an epoch weighs less in the mean loss; that of a lane with a bad step is not looked at.
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = (told.losses[:, :num_steps].astype(np.float64) * counts).sum(axis=1)
+    mean_loss = sums / np.maximum(1, counts.sum(axis=1))
     metrics: list[Any] = []
     health: list[Any] = []
     events: list[Event] = []
     kept_back = [slot for slot in slots if slot not in called]
     for slot in called:
-        kept_back += _judge(cohort, slot, told, counts[slot], metrics, health, events)
+        said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]))
+        kept_back += _judge(cohort, slot, told, said, metrics, health, events)
     if kept_back:
         mask = np.ones((cohort.width,), bool)
         mask[kept_back] = False
@@ -338,33 +344,43 @@ def _hypers(cohort: _Cohort) -> dict[str, np.ndarray]:
     return table
 
 
+def _first_bad(losses: np.ndarray) -> list[int | None]:
+    """The first step of each lane whose loss is not finite, None where all are; losses [lane, step]."""
+    is_bad = ~np.isfinite(losses)
+    return [
+        int(first) if any_bad else None
+        for first, any_bad in zip(is_bad.argmax(axis=1), is_bad.any(axis=1), strict=True)
+    ]
+
+
+class _Said(NamedTuple):
+    """The training losses of one lane's segment in short."""
+
+    num_steps: int
+    first_bad: int | None
+    mean_loss: float
+
+
 def _judge(
     cohort: _Cohort,
     slot: int,
     told: Segment,
-    counts: np.ndarray,
+    said: _Said,
     metrics: list[Any],
     health: list[Any],
     events: list[Event],
 ) -> list[int]:
-    """Read what one lane tells; gives the slot back when its new state must not be kept.
-
-    `counts` [step] are the samples of each batch: the short last one of an epoch weighs less in the mean loss.
-    """
-    rules, number, num_steps = cohort.rules, _number(cohort, slot), len(counts)
+    """Read what one lane tells; gives the slot back when its new state must not be kept."""
+    rules, number = cohort.rules, _number(cohort, slot)
     where = cohort.progress[number]
-    losses = told.losses[slot, :num_steps]
     values = {name: float(column[slot]) for name, column in told.metrics.items()}
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size or not math.isfinite(values.get("loss", 0.0)):
-        first_bad = where.step + (int(bad[0]) if bad.size else num_steps)
+    if said.first_bad is not None or not math.isfinite(values.get("loss", 0.0)):
+        first_bad = where.step + (said.num_steps if said.first_bad is None else said.first_bad)
         return [slot] if _heal(cohort, where, first_bad, events) else []
-    where.step += num_steps
+    where.step += said.num_steps
     where.segment += 1
     epoch = where.step / rules.steps_per_epoch
-    metrics.append(
-        (number, where.step, epoch, "train_loss", float(np.average(losses, weights=counts)))
-    )
+    metrics.append((number, where.step, epoch, "train_loss", said.mean_loss))
     metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
     if where.segment % rules.health_every == 0 or where.step >= rules.boundaries[-1]:
         names = cohort.programs.problem.layer_names

@@ -16,8 +16,9 @@ from lanework.cohort.program import Strategy
 
 # A bucket shorter than this does not repay compiling and timing two or three more programs.
 WORTH_SECONDS = 60.0
-TRIAL_SECONDS = 0.5
-MAX_TRIAL_STEPS = 50
+TRIAL_SECONDS = 1.0
+# Enough that training, and not the evaluation at the end of a segment, decides.
+MAX_TRIAL_STEPS = 200
 
 
 def candidates(strategy: Strategy) -> tuple[Strategy, ...]:
@@ -71,6 +72,9 @@ def best(
         The fastest layout, a sentence with the figures, and its programs, compiled.
     """
     tried = {layout: build(layout) for layout in candidates(strategy)}
+    for programs in tried.values():
+        # All of them first: a compiler at work on the other cores would slow down whoever is timed meanwhile.
+        programs.wait_for_all()
     rates: dict[Strategy, float] = {}
     for layout, programs in tried.items():
         tell(f"measuring {layout.group} lane(s) at a time")
