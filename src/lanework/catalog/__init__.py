@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lanework.catalog import data, networks, recipes
+from lanework.catalog import curvature, data, losses, networks, optimizers, schedules, stability
 from lanework.catalog.types import Entry, Hyper, Value
 from lanework.errors import Problem, UnknownNameError
 
@@ -28,9 +28,10 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "norm": "normalisation layers (model.norm)",
         "loss": "losses (train.loss)",
         "optimizer": "update rules (train.optimizer)",
-        "schedule": "learning-rate schedules (train.schedule)",
-        "clip": "gradient clipping (train.clip_norm)",
+        "schedule": "schedules of the learning rate (train.schedule) and of other values (train.schedules)",
+        "clip": "gradient clipping (train.clip_norm and its relatives)",
         "penalty": "penalties and smoothing (train.l1, l2, weight_decay, label_smoothing)",
+        "average": "averages of the weights, evaluated beside them (train.average)",
         "metric": "metrics (report.metric, with the split in front: val_accuracy)",
     }
 )
@@ -43,11 +44,14 @@ _ROWS: tuple[Entry, ...] = (
     *networks.ACTIVATIONS,
     *networks.INITS,
     *networks.NORMS,
-    *recipes.LOSSES,
-    *recipes.OPTIMIZERS,
-    *recipes.SCHEDULES,
-    *recipes.CLIPS,
-    *recipes.PENALTIES,
+    *losses.LOSSES,
+    *optimizers.OPTIMIZERS,
+    *curvature.CURVATURE,
+    *curvature.LEARNED,
+    *schedules.SCHEDULES,
+    *stability.CLIPS,
+    *stability.PENALTIES,
+    *stability.AVERAGES,
     *data.METRICS,
 )
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lanework.recipes import curvature, learned
 from lanework.recipes.choices import Choice, Hypers, Read, look_up, reader
 from lanework.recipes.penalties import exempt
 
@@ -26,13 +27,18 @@ class Rule(NamedTuple):
 
     Attributes:
         init: From the parameters to the state of the rule; its structure depends on the static options only.
-        update: `(grads, opt_state, params, hypers) -> (updates, opt_state)`. The updates are ADDED to the parameters.
-            `hypers["learning_rate"]` is the scheduled rate; other hyperparameters are read by bare name or as
-            `optimizer.<name>`, and fall back to the options of the choice.
+        update: `(grads, opt_state, params, hypers, *, value=None, objective=None) -> (updates, opt_state)`. The updates are
+            ADDED to the parameters. `hypers["learning_rate"]` is the scheduled rate; other hyperparameters are read by
+            bare name or as `optimizer.<name>`, and fall back to the options of the choice. Rules that search along a line
+            need `value`, the loss at the parameters, and `objective`, the pure function from parameters to that loss on
+            the same batch, of which `grads` is the gradient.
+        evaluated: `(opt_state, params, hypers) -> params`: the weights that the rule wants evaluated and kept, where they are
+            not those it steps with (schedule-free rules); None otherwise.
     """
 
     init: Callable[[PyTree], PyTree]
-    update: Callable[[PyTree, PyTree, PyTree, Hypers], tuple[PyTree, PyTree]]
+    update: Callable[..., tuple[PyTree, PyTree]]
+    evaluated: Callable[[PyTree, PyTree, Hypers], PyTree] | None = None
 
 
 def _sgd(read: Read) -> optax.GradientTransformation:
@@ -154,7 +160,7 @@ def _lion(read: Read) -> optax.GradientTransformation:
     return _after_rate(read, optax.scale_by_lion(b1=read("b1"), b2=read("b2")))
 
 
-RULES: Mapping[str, Builder] = {
+FIRST_ORDER: Mapping[str, Builder] = {
     "sgd": _sgd,
     "momentum": _momentum,
     "nesterov": _nesterov,
@@ -166,6 +172,7 @@ RULES: Mapping[str, Builder] = {
     "radam": _radam,
     "lion": _lion,
 }
+RULES: Mapping[str, Builder] = {**FIRST_ORDER, **curvature.RULES, **learned.RULES}
 
 
 def rule(choice: Choice) -> Rule:
@@ -199,10 +206,20 @@ def rule(choice: Choice) -> Rule:
         return builder(lambda name: choice.options.get(name, 0.0)).init(params)
 
     def update(
-        grads: PyTree, opt_state: PyTree, params: PyTree, hypers: Hypers
+        grads: PyTree,
+        opt_state: PyTree,
+        params: PyTree,
+        hypers: Hypers,
+        *,
+        value: Any = None,
+        objective: Callable[[PyTree], Any] | None = None,
     ) -> tuple[PyTree, PyTree]:
-        transformation = builder(reader(choice, hypers, prefix="optimizer"))
-        updates, after = transformation.update(grads, opt_state, params)
+        transformation = optax.with_extra_args_support(
+            builder(reader(choice, hypers, prefix="optimizer"))
+        )
+        updates, after = transformation.update(
+            grads, opt_state, params, value=value, grad=grads, value_fn=objective
+        )
         return updates, after
 
     return Rule(init, update)
