@@ -130,10 +130,11 @@ CASES: dict[str, Case] = {
     ),
     "memory": Case("2 000 runs of R1's net at once", "memory.yaml", ("lanework_warm",)),
 }
-# Not studies: `peak` (matrix rate) and `start` (command line, import) have their own code.
+# Not studies: `peak` (matrix rate), `start` (command line, import) and `rules` have their own code.
 EXTRA_CASES = {
     "peak": "float32 matrix peak of this machine",
     "start": "Start of the command line and import",
+    "rules": "Price of a step under each update rule, relative to plain gradient descent",
 }
 
 

@@ -136,6 +136,8 @@ def run_case(name: str, options: argparse.Namespace) -> dict:
             return run_peak(Path(folder))
         if name == "start":
             return run_start(Path(folder), options.reps)
+        if name == "rules":
+            return run_rules(Path(folder), is_tiny=options.tiny)
         return run_contest(CASES[name], Path(folder), options)
 
 
@@ -243,6 +245,16 @@ def run_peak(folder: Path) -> dict:
         f"   {peak['gflops']['float32']:.0f} GFLOP/s float32, {peak['gflops']['bfloat16']:.0f} bfloat16"
     )
     return peak
+
+
+def run_rules(folder: Path, *, is_tiny: bool) -> dict:
+    """Seconds of a step by update rule, see rules.py."""
+    command = [sys.executable, str(HERE / "rules.py"), "rules.json", "5" if is_tiny else "200"]
+    done = measure.run_process(command, folder=folder, env=lanework_env(folder / "cache"))
+    if done.code != 0:
+        print(f"   FAILED: {done.tail}")
+        return {"skipped": done.tail}
+    return json.loads((folder / "rules.json").read_text())
 
 
 IMPORT = "import time; t = time.perf_counter(); import lanework; print(time.perf_counter() - t)"
