@@ -9,6 +9,7 @@ own plain gradient descent: the price of the rule, not of the library.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import statistics
 import sys
@@ -87,7 +88,7 @@ def torch_seconds(name: str, num_steps: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for form, flags in FORMS.items():
         layers: list[torch.nn.Module] = []
-        for size, width in zip(WIDTHS, WIDTHS[1:], strict=False):
+        for size, width in itertools.pairwise(WIDTHS):
             layers += [torch.nn.Linear(size, width), torch.nn.ReLU()]
         net = torch.nn.Sequential(*layers[:-1])
         with contextlib.suppress(TypeError, RuntimeError):  # a form that this optimizer has not

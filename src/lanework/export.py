@@ -48,6 +48,8 @@ class Model:
         are_shares: Whether outputs are shares already (a sigmoid or softmax output, or trained on 0 and 1 by squared
             error) and not scores.
         module: The user's own module class when it came from Python.
+        members: Networks in an ensemble, whose predictions are averaged (weights are stacked then); 0 for a single network.
+        output_kind: What outputs are, so that they can be averaged (see `lanework.models.ensemble`).
     """
 
     name: str
@@ -65,6 +67,8 @@ class Model:
     loss: str
     are_shares: bool
     module: Any = None
+    members: int = 0
+    output_kind: str = "values"
 
     def __repr__(self) -> str:
         what = f"{len(self.classes)} classes" if self.classes else f"{self.num_outputs} target(s)"
@@ -91,6 +95,8 @@ class Model:
             example=x[:2],
             module=self.module,
         )
+        if self.members:
+            net = models.ensemble(net, self.output_kind)
         if self.scaling is not None:
             x = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
         params, state = weights
@@ -148,7 +154,14 @@ def nested(flat: Mapping[str, Array]) -> PyTree:
 
 
 def write(
-    folder: Path, *, arm: Arm, run: int, weights: PyTree, dataset: Dataset, module: Any = None
+    folder: Path,
+    *,
+    arm: Arm,
+    run: int,
+    weights: PyTree,
+    dataset: Dataset,
+    module: Any = None,
+    members: int = 0,
 ) -> Model:
     """Write a model and read it back.
 
@@ -159,6 +172,7 @@ def write(
         weights: `(params, state)` on the host.
         dataset: The data it was trained on.
         module: The user's own module class, if any.
+        members: Networks in an ensemble; then all weights are stacked, [member, ...].
 
     Returns:
         The model as read back.
@@ -173,7 +187,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     flat = {name: np.asarray(leaf, order="C") for name, leaf in snapshot.flatten(weights).items()}
     save_file(flat, str(folder / WEIGHTS))
-    text = json.dumps(_description(arm, run, dataset, module), indent=1, allow_nan=False)
+    text = json.dumps(_description(arm, run, dataset, module, members), indent=1, allow_nan=False)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     model = read(folder, module=module)
     written = model.forward_with(weights, dataset.train.x[:2])
@@ -184,7 +198,7 @@ def write(
     return model
 
 
-def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str, Any]:
+def _description(arm: Arm, run: int, dataset: Dataset, module: Any, members: int) -> dict[str, Any]:
     from lanework.cohort import assemble
     from lanework.spec import traced_values
 
@@ -214,6 +228,8 @@ def _description(arm: Arm, run: int, dataset: Dataset, module: Any) -> dict[str,
         "hypers": traced_values(arm.config),
         "loss": loss.name if loss else "",
         "are_shares": assemble.are_shares(arm.config),
+        "members": members,
+        "output_kind": assemble.output_kind(arm.config),
         "preparation": dataset.preparation.to_json(),
     }
 
@@ -274,4 +290,6 @@ def read(folder: Path, *, module: Any = None) -> Model:
         loss=record["loss"],
         are_shares=record["are_shares"],
         module=module,
+        members=record.get("members", 0),
+        output_kind=record.get("output_kind", "values"),
     )

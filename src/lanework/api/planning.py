@@ -19,6 +19,7 @@ def text(prepared: Prepared) -> str:
         seconds, _ = plan.expected_seconds(laid.estimate, laid.bucket.key)
         total += seconds
         lines += ["", *_bucket_lines(prepared, laid, seconds)]
+    lines += ["", *(f"Warning: {text}" for text in prepared.warnings)] if prepared.warnings else []
     lines += [
         "",
         f"Expected: about {duration(total)} of training, and a few seconds per program for compiling the first time.",

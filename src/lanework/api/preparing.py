@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lanework import data as data_package
-from lanework.cohort import devices, history, plan
+from lanework import recipes
+from lanework.cohort import devices, history, plan, program
 from lanework.cohort.program import Strategy
-from lanework.errors import DataError
-from lanework.spec import Arm, StudySpec, content_hash, expand, resolve
+from lanework.errors import DataError, Problem, SpecError
+from lanework.spec import Arm, StudySpec, TrainSpec, content_hash, expand, resolve
 
 MEMORY_SHARE = 0.6
 
@@ -42,6 +43,7 @@ class Prepared:
     laid: tuple[Laid, ...]
     memory_bytes: float
     module: Any = None
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -96,8 +98,62 @@ def prepare(
         elif measured:
             strategy, why = plan.with_group(strategy, measured["group"]), measured["why"]
         laid.append(Laid(bucket, functions, estimate, strategy, why, bool(measured)))
+    told = _check_recipes(arms, laid)
     # Hashed with the task filled in, so that the study.yaml left in the folder is the same study.
-    return Prepared(spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module)
+    return Prepared(
+        spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told
+    )
+
+
+def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]:
+    """What can be checked only when the sizes of data and network are known.
+
+    Returns:
+        Warnings about combinations that are allowed but rarely meant.
+
+    Raises:
+        SpecError: With everything that cannot work.
+    """
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    for item in laid:
+        shapes = program.lane_shapes(*item.functions).params
+        for arm in item.bucket.arms:
+            problems += _recipe_problems(arms[arm].config.train, item, shapes)
+            config = arms[arm].config
+            warnings += recipes.warnings_for(
+                config.train.optimizer.name,
+                batch_is_all=config.train.batch_size == "all",
+                dropout=float(config.model.options.get("dropout") or 0.0),
+            )
+    if problems:
+        raise SpecError(list(dict.fromkeys(problems)))
+    return tuple(dict.fromkeys(warnings))
+
+
+def _recipe_problems(train: TrainSpec, laid: Laid, shapes: Any) -> list[Problem]:
+    bucket, problems = laid.bucket, []
+    chosen = {"train.schedule": train.schedule}
+    chosen |= {f"train.schedules.{name}": choice for name, choice in train.schedules.items()}
+    for path, choice in chosen.items():
+        problems += recipes.schedule_problems(
+            choice,
+            total_steps=bucket.total_steps,
+            steps_per_epoch=bucket.steps_per_epoch,
+            path=path,
+        )
+    if text := recipes.check_size(
+        train.optimizer.name, laid.estimate.num_params, laid.strategy.width
+    ):
+        problems.append(Problem("train.optimizer", text))
+    for place, group in enumerate(train.groups):
+        if not recipes.matches(shapes, group.match):
+            known = ", ".join(recipes.matches(shapes, "*")[:8])
+            text = (
+                f"must fit the path of a parameter, got {group.match!r}. The network has {known}."
+            )
+            problems.append(Problem(f"train.groups[{place}].match", text))
+    return problems
 
 
 def _remembered(bucket: plan.Bucket) -> Mapping[str, Any] | None:

@@ -94,7 +94,7 @@ def restore(session: Session, laid: Laid) -> tuple[PyTree, Mapping[str, Any]] | 
     arrays, info = snapshot.load(path)
     _recall(session, arrays, info)
     lane = program.lane_shapes(*laid.functions)
-    likes = {"lanes": lane, "waiting": program.kept_weights(lane, laid.functions[2])}
+    likes = {"lanes": lane, "waiting": program.kept_weights(lane)}
     trees = {}
     for name, like in likes.items():
         prefix = f"{name}/"

@@ -117,6 +117,8 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.put_meta("fingerprints", [dataset.fingerprint for dataset in prepared.datasets])
     store.put_meta("machine", devices.machine())
     store.add_event(None, 0, "planned", f"Programs planned: {len(prepared.laid)}.", {})
+    for text in prepared.warnings:
+        store.add_event(None, 0, "warning", text, {})
     rows = [
         RunRow(
             run.run,
@@ -275,6 +277,7 @@ def _finish(session: Session) -> None:
             weights=weights,
             dataset=prepared.datasets[laid.bucket.data],
             module=prepared.module,
+            members=_num_members(laid, weights),
         )
         store.put_meta("best", {"arm": best, "run": run, "name": arm.name})
     session.clock["export"] = time.perf_counter() - begun
@@ -293,3 +296,9 @@ def _finish(session: Session) -> None:
     report.write(session.folder)
     for path in (session.folder / "snapshots").glob("*.safetensors"):
         path.unlink()
+
+
+def _num_members(laid: Laid, weights: Any) -> int:
+    """Networks in the ensemble that a run of this bucket hands over; 0 where it hands over a single one."""
+    update = laid.functions[1]
+    return len(jax.tree.leaves(weights)[0]) if update.is_stacked() else 0

@@ -1,7 +1,7 @@
 """From a resolved configuration and a data set to the pure functions that the engine trains.
 
-Owns the joining of models, recipes and data into a `Problem`, an `Update` and a `Watch`. Everything static is decided here;
-everything traced arrives later as `hypers`.
+Owns the joining of models, losses and data into a `Problem` and a `Watch` (`updates` makes the `Update`). Everything static is
+decided here; everything traced arrives later as `hypers`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 
 from lanework import models, recipes
 from lanework.cohort.compiled import SAMPLE
-from lanework.cohort.step import Problem, Update, Watch
+from lanework.cohort.step import Problem, Watch
+from lanework.cohort.updates import own_key
 from lanework.data import Dataset
-from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
+from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig
 
 PyTree: TypeAlias = Any
 SCORED_SAMPLES = 10_000
@@ -54,6 +55,13 @@ def are_shares(config: RunConfig) -> bool:
     return activation in ("sigmoid", "softmax", "relu") or loss == "mse"
 
 
+def output_kind(config: RunConfig) -> str:
+    """What outputs are, so that predictions of several networks can be averaged: `logits`, `binary_logits` or `values`."""
+    loss = config.train.loss.name if config.train.loss else ""
+    kinds = {"cross_entropy": "logits", "binary_cross_entropy": "binary_logits"}
+    return "values" if are_shares(config) else kinds.get(loss, "values")
+
+
 def problem(
     config: RunConfig, dataset: Dataset, *, used: frozenset[str], module: Any = None
 ) -> Problem:
@@ -79,6 +87,8 @@ def problem(
     )
     unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)
+    num_numeric = dataset.input.num_numeric if dataset.input.cardinalities else None
+    ensemble = models.ensemble(net, output_kind(config))
 
     def loss(
         params: PyTree,
@@ -89,9 +99,16 @@ def problem(
         hypers: Mapping[str, Array],
     ) -> tuple[Array, PyTree]:
         active = {name: value for name, value in hypers.items() if name not in unused}
-        outputs, state = net.apply(
-            params, state, prepare(batch["x"]), key=key, is_training=True, hypers=active
-        )
+        x = prepare(batch["x"])
+        if "input_noise" in active:
+            x = recipes.input_noise(
+                x, own_key(key, "input_noise"), active["input_noise"], num_numeric=num_numeric
+            )
+        if "weight_noise" in active:
+            params = recipes.weight_noise(
+                params, own_key(key, "weight_noise"), active["weight_noise"]
+            )
+        outputs, state = net.apply(params, state, x, key=key, is_training=True, hypers=active)
         losses = per_sample(outputs, batch["y"], active)
         weight = batch["weight"]
         # Where instead of a bare product: a filling sample that overflows must not poison the batch.
@@ -105,10 +122,12 @@ def problem(
         sums: PyTree,
         *,
         hypers: Mapping[str, Array],
+        is_stacked: bool = False,
     ) -> PyTree:
         # What is switched on in training only: the metrics are those of the plain loss.
         plain = {name: value for name, value in hypers.items() if name not in ZERO_IS_OFF}
-        outputs, _ = net.apply(
+        judged = ensemble if is_stacked else net
+        outputs, _ = judged.apply(
             params, state, prepare(batch["x"]), key=None, is_training=False, hypers=plain
         )
         losses = per_sample(outputs, batch["y"], plain)
@@ -127,47 +146,6 @@ def _input_scaling(dataset: Dataset) -> Any:
     scale = scale.reshape((1,) * (rank - scale.ndim) + scale.shape)
     shift = shift.reshape((1,) * (rank - shift.ndim) + shift.shape)
     return lambda x: x.astype(jnp.float32) * scale + shift
-
-
-def update(
-    train: TrainSpec, *, total_steps: int, steps_per_epoch: int, used: frozenset[str]
-) -> Update:
-    """How weights change under this recipe.
-
-    Args:
-        train: The training part of the configuration.
-        total_steps: Steps of a whole run.
-        steps_per_epoch: Steps of an epoch.
-        used: Traced strengths (`l1`, `l2`, `weight_decay`) that some run of the bucket sets above 0; the others
-            cost nothing.
-    """
-    rule = recipes.rule(train.optimizer)
-    factor = recipes.schedule(
-        train.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch
-    )
-    penalties = used & {"l1", "l2"}
-
-    def apply(
-        grads: PyTree,
-        opt_state: PyTree,
-        params: PyTree,
-        *,
-        hypers: Mapping[str, Array],
-        step: Array,
-    ) -> tuple[PyTree, PyTree, PyTree]:
-        now = dict(hypers)
-        now["learning_rate"] = hypers["learning_rate"] * factor(step, hypers)
-        if penalties:
-            strengths = {name: hypers[name] for name in penalties}
-            grads = jax.tree.map(jnp.add, grads, recipes.penalty_gradient(params, strengths))
-        if train.clip_norm is not None:
-            grads, _ = recipes.clip_by_global_norm(grads, hypers["clip_norm"])
-        updates, opt_state = rule.update(grads, opt_state, params, now)
-        if "weight_decay" in used:
-            updates = recipes.decay_update(updates, params, now)
-        return updates, opt_state, grads
-
-    return Update(rule.init, apply)
 
 
 def watch(config: RunConfig, *, metric: str, is_monitored: bool) -> Watch:

@@ -157,7 +157,7 @@ class Programs:
 
     def kept(self, carried: Lane) -> PyTree:
         """Weights `(params, state)` that finished runs hand over, stacked by lane."""
-        return program.kept_weights(carried, self.watch)
+        return program.kept_weights(carried)
 
     def narrower(self, width: int, num_active: int, *, segments_left: float) -> int | None:
         """A width to shrink to, or None to stay.
@@ -247,8 +247,13 @@ class Programs:
             function = program.init_program(problem, self.update, self.watch, mesh=self.mesh)
             taken = (shapes.seeds,)
         else:
-            function = program.score_program(self.problem, strategy=strategy, mesh=self.mesh)
-            weights = program.kept_weights(shapes.lanes, self.watch)
+            function = program.score_program(
+                self.problem,
+                strategy=strategy,
+                mesh=self.mesh,
+                is_stacked=self.update.is_stacked(),
+            )
+            weights = program.kept_weights(shapes.lanes)
             taken = (weights, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
         return jax.jit(function).lower(*taken)
 

@@ -65,6 +65,8 @@ class Rules:
         retries: How often a run with a non-finite loss returns to its last good snapshot.
         gentler: Factor on its learning rate at each return.
         health_every: Evaluations from one record of the layers to the next (the last one is always recorded).
+        is_host_scheduled: Whether the learning rate falls when the followed metric stays on a plateau; each run by its own
+            metric and its own `schedule.*` hyperparameters.
     """
 
     boundaries: tuple[int, ...]
@@ -75,11 +77,32 @@ class Rules:
     retries: int = 2
     gentler: float = 0.5
     health_every: int = 1
+    is_host_scheduled: bool = False
+
+
+@dataclass
+class Plateau:
+    """What lowering the rate on a plateau remembers of a run.
+
+    Attributes:
+        scale: Factor on the learning rate so far.
+        best_value: Best of the followed metric, larger is better.
+        waited: Evaluations since that one.
+        resting: Evaluations of a cool-down that are left.
+    """
+
+    scale: float = 1.0
+    best_value: float = -math.inf
+    waited: int = 0
+    resting: int = 0
 
 
 @dataclass
 class Progress:
-    """Where a run stands; everything the host must remember of it."""
+    """Where a run stands; everything the host must remember of it.
+
+    `beside` are the last metrics of the weights themselves where an average is what counts.
+    """
 
     run: int
     segment: int = 0
@@ -92,6 +115,8 @@ class Progress:
     seconds: float = 0.0
     status: str = "running"
     num_events: int = 0
+    plateau: Plateau = field(default_factory=Plateau)
+    beside: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -340,7 +365,8 @@ def _hypers(cohort: _Cohort) -> dict[str, np.ndarray]:
         for name, column in table.items():
             column[slot] = cohort.runs[number].hypers[name]
         if "learning_rate" in table:
-            table["learning_rate"][slot] *= cohort.progress[number].rate_scale
+            where = cohort.progress[number]
+            table["learning_rate"][slot] *= where.rate_scale * where.plateau.scale
     return table
 
 
@@ -387,8 +413,59 @@ def _judge(
         for name, table in told.health.items():
             values_of = zip(names, table[slot].tolist(), strict=True)
             health += [(number, where.step, layer, name, value) for layer, value in values_of]
+    metrics += [
+        (number, where.step, epoch, name, value) for name, value in _summed_up(told, slot, said)
+    ]
+    where.beside = {name: value for name, value in values.items() if name.startswith("raw_")}
     _follow(rules, where, values, events)
+    if rules.is_host_scheduled and where.status == "running":
+        _look_for_plateau(rules, where, values, cohort.runs[number].hypers, events)
     return []
+
+
+def _summed_up(told: Segment, slot: int, said: _Said) -> list[tuple[str, float]]:
+    """What the update told of its steps, over a segment: gradients computed, share of clipped steps, 90th percentile of norms."""
+    found = []
+    if told.evaluations is not None:
+        found.append(("gradient_evaluations", float(told.evaluations[slot])))
+    if "clipped" in told.series:
+        share = told.series["clipped"][slot, : said.num_steps].mean(dtype=np.float64)
+        found.append(("clipped_share", float(share)))
+    if "grad_norm" in told.series:
+        norms = told.series["grad_norm"][slot, : said.num_steps]
+        found.append(("grad_norm_p90", float(np.percentile(norms, 90))))
+    return found
+
+
+def _look_for_plateau(
+    rules: Rules,
+    where: Progress,
+    values: Mapping[str, float],
+    hypers: Mapping[str, float],
+    events: list[Event],
+) -> None:
+    """Lower the rate of a run whose metric has not got better for some evaluations.
+
+    Source: the rule of Keras and PyTorch, `ReduceLROnPlateau`.
+    """
+    seen, score = where.plateau, values.get(rules.metric, math.nan) * rules.sign
+    if score > seen.best_value + hypers["schedule.min_delta"]:
+        seen.best_value, seen.waited = score, 0
+        return
+    if seen.resting > 0:
+        seen.resting, seen.waited = seen.resting - 1, 0
+        return
+    seen.waited += 1
+    scale = max(seen.scale * hypers["schedule.factor"], hypers["schedule.min_factor"])
+    if seen.waited < hypers["schedule.patience"] or scale >= seen.scale:
+        return
+    where.num_events += 1
+    text = (
+        f"The learning rate went to {scale:.3g} of its first value: val_{rules.metric} had not got better in {seen.waited} "
+        "evaluations."
+    )
+    events.append(Event(where.run, where.step, "rate_lowered", text, {"factor": scale}))
+    seen.scale, seen.waited, seen.resting = scale, 0, int(hypers["schedule.cooldown"])
 
 
 def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event]) -> bool:
@@ -517,6 +594,7 @@ def _finished(
         retries=state.retries,
         metrics={
             part: {name: float(column[place]) for name, column in table.items()}
+            | (state.beside if part == "val" else {})
             for part, table in scores.items()
         },
         weights=lane_tools.one(weights, place),
@@ -577,9 +655,17 @@ def _snapshot(cohort: _Cohort) -> tuple[PyTree, dict[str, Any]]:
 
 
 def _coded(state: dict[str, Any]) -> dict[str, Any]:
+    """Fit for JSON, which has no word for infinity."""
     return {
-        k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in state.items()
+        k: _coded(v)
+        if isinstance(v, dict)
+        else (None if isinstance(v, float) and not math.isfinite(v) else v)
+        for k, v in state.items()
     }
+
+
+def _decoded(state: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(state) | ({"best_value": -math.inf} if state["best_value"] is None else {})
 
 
 def _restore(
@@ -596,9 +682,11 @@ def _restore(
         width=int(info["width"]),
     )
     for key, state in info["progress"].items():
-        values = dict(state)
-        if values["best_value"] is None:
-            values["best_value"] = -math.inf
+        values = _decoded(state)
+        values["plateau"] = Plateau(**_decoded(values["plateau"]))
+        values["beside"] = {
+            name: math.nan if value is None else value for name, value in values["beside"].items()
+        }
         cohort.progress[int(key)] = Progress(**values)
     active = [int(number) for number in info["active"]]
     cohort.slots = [*active, *[None] * (cohort.width - len(active))]

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lanework.cohort import assemble, cost, history, program
+from lanework.cohort import assemble, cost, history, program, updates
 from lanework.cohort.loop import Rules, Run, Stopping
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Problem, Update, Watch
@@ -158,6 +158,11 @@ def _bucket(
     total_steps = steps_per_epoch * train.epochs
     boundaries = segment_boundaries(total_steps, steps_per_epoch, train.eval_every)
     max_steps = max(b - a for a, b in zip((0, *boundaries), boundaries, strict=False))
+    values = {arm.index: traced_values(arm.config) for arm in members}
+    # A strength that is zero in all runs is not even handed to the program.
+    idle = {
+        name for name in ZERO_IS_OFF if not any(row.get(name, 0.0) > 0 for row in values.values())
+    }
     inits = {_text(arm.config.model): arm.config.model for arm in members}
     init_number = {key: place for place, key in enumerate(inits)}
     runs = tuple(
@@ -165,7 +170,7 @@ def _bucket(
             run=run_number[arm.index, seed],
             arm=arm.index,
             seed=seed,
-            hypers=traced_values(arm.config),
+            hypers={k: v for k, v in values[arm.index].items() if k not in idle},
             init=init_number[_text(arm.config.model)],
         )
         for arm in members
@@ -220,7 +225,7 @@ def functions(
 ) -> tuple[Problem, Update, Watch]:
     """The pure functions of a bucket."""
     problem = assemble.problem(bucket.config, dataset, used=used_strengths(bucket), module=module)
-    update = assemble.update(
+    update = updates.update(
         bucket.config.train,
         total_steps=bucket.total_steps,
         steps_per_epoch=bucket.steps_per_epoch,
@@ -243,6 +248,7 @@ def rules(bucket: Bucket, *, metric: str) -> Rules:
         retries=train.heal.retries,
         gentler=train.heal.factor,
         health_every=-(-len(bucket.boundaries) // HEALTH_POINTS),
+        is_host_scheduled=train.schedule.name == "plateau",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -135,7 +136,7 @@ def init_program(
 
 
 def score_program(
-    problem: Problem, *, strategy: Strategy, mesh: Mesh
+    problem: Problem, *, strategy: Strategy, mesh: Mesh, is_stacked: bool = False
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
     """`(weights, hypers, sums, batch) -> (sums, {metric: [lane]})`; weights are `(params, state)`; not yet compiled.
 
@@ -145,6 +146,8 @@ def score_program(
     add, finish = problem.evaluate, problem.finish
     if add is None or finish is None:
         raise ValueError("a problem without `evaluate` cannot be scored")
+    if is_stacked:
+        add = partial(add, is_stacked=True)
 
     def local(
         weights: PyTree, hypers: PyTree, sums: PyTree, batch: PyTree
@@ -162,10 +165,10 @@ def score_program(
     return _sharded(local, mesh, specs=(lane, lane, lane, PartitionSpec()))
 
 
-def kept_weights(lane: Lane, watch: Watch) -> tuple[PyTree, PyTree]:
-    """Parameters and state that a finished run hands over: the best ones where they were kept, else the last."""
-    if watch.keep_best:
-        return lane.best_params, lane.best_state
+def kept_weights(lane: Lane) -> tuple[PyTree, PyTree]:
+    """Parameters and state that a finished run hands over: the best ones or an average where those are kept, else the last."""
+    if jax.tree.leaves(lane.kept_params):
+        return lane.kept_params, lane.kept_state
     return lane.params, lane.state
 
 

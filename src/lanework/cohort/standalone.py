@@ -17,7 +17,7 @@ import optax
 
 from lanework.cohort import compiled, devices, loop
 from lanework.cohort.program import Shapes, Strategy
-from lanework.cohort.step import Problem, Update, Watch
+from lanework.cohort.step import Problem, Told, Update, Watch
 from lanework.data import batch_indices
 from lanework.errors import Problem as Complaint
 from lanework.errors import SpecError
@@ -237,10 +237,20 @@ def _update(optimizer: Optimizer) -> Update:
         return optimizer(_Zeros()).init(params)
 
     def apply(
-        grads: PyTree, opt_state: PyTree, params: PyTree, *, hypers: Mapping[str, Any], step: Any
-    ) -> tuple[PyTree, PyTree, PyTree]:
-        updates, opt_state = optimizer(hypers).update(grads, opt_state, params)
-        return updates, opt_state, grads
+        grads: PyTree,
+        opt_state: PyTree,
+        params: PyTree,
+        *,
+        hypers: Mapping[str, Any],
+        value: Any,
+        objective: Callable[[PyTree], Any],
+        **_: Any,
+    ) -> Told:
+        rule = optax.with_extra_args_support(optimizer(hypers))
+        updates, opt_state = rule.update(
+            grads, opt_state, params, value=value, grad=grads, value_fn=objective
+        )
+        return Told(updates, opt_state, grads, {})
 
     return Update(init, apply)
 

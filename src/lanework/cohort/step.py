@@ -7,6 +7,7 @@ everything here is written for a single run and never mentions the run axis.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,7 +19,7 @@ from lanework.health import probes
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Hypers: TypeAlias = Mapping[str, Array]
-_Carry: TypeAlias = tuple[Any, Any, Any]  # lane, losses, gradient norms of the last step
+_Carry: TypeAlias = tuple[Any, Any, Any]  # lane, series by step, gradient norms of the last step
 
 
 class Problem(NamedTuple):
@@ -28,8 +29,8 @@ class Problem(NamedTuple):
         init: `key -> (params, state)`; `state` holds what is carried but not differentiated (batch statistics).
         loss: `(params, state, batch, *, key, hypers) -> (scalar, state)` in training mode. `batch["weight"]`
             is 0 for samples that only fill up the last batch of an epoch.
-        evaluate: `(params, state, batch, sums, *, hypers) -> sums` in evaluation mode; None when there is nothing to
-            evaluate.
+        evaluate: `(params, state, batch, sums, *, hypers, is_stacked=False) -> sums` in evaluation mode; None when there is
+            nothing to evaluate. Stacked weights [member, ...] are an ensemble, whose predictions are averaged.
         zero_sums: `() -> sums` before the first chunk.
         finish: `sums -> {metric: scalar}`.
         layer_names: First-level names of `params`, in forward order.
@@ -43,17 +44,57 @@ class Problem(NamedTuple):
     layer_names: tuple[str, ...] = ()
 
 
+class Told(NamedTuple):
+    """What one application of an `Update` gives.
+
+    Attributes:
+        updates: Added to the weights.
+        opt_state: State of the rule afterwards.
+        grads: The gradients as the rule saw them.
+        series: Scalars of this step by name, always the same names (`Update.series`).
+    """
+
+    updates: PyTree
+    opt_state: PyTree
+    grads: PyTree
+    series: dict[str, Array]
+
+
+def _unchanged(hypers: Hypers, step: Array) -> Hypers:
+    return hypers
+
+
 class Update(NamedTuple):
-    """How weights change: penalties, clipping, schedule, rule and decay in one pair of functions.
+    """How weights change: schedules, penalties, clipping, noise, rule, decay and averages.
 
     Attributes:
         init: `params -> opt_state`.
-        apply: `(grads, opt_state, params, *, hypers, step) -> (updates, opt_state, grads)`; the updates are added, the
-            gradients come back as the rule saw them.
+        apply: `(grads, opt_state, params, *, hypers, step, key, value, objective) -> Told`. `value` is the loss of the batch,
+            `objective` the pure function from parameters to it, for rules that search along a line.
+        scheduled: `(hypers, step) -> hypers` of this very step.
+        series: Names of the scalars that each step tells.
+        evaluated: `(opt_state, params, hypers) -> params`: the weights a rule wants to be judged by, where they are not those it
+            steps with; None otherwise.
+        evaluations: `opt_state -> gradients computed so far`, or None for rules that compute one per step.
+        average: Average of the weights (`lanework.recipes.Average`), which is then what is evaluated and kept; None for
+            none.
     """
 
     init: Callable[[PyTree], PyTree]
-    apply: Callable[..., tuple[PyTree, PyTree, PyTree]]
+    apply: Callable[..., Told]
+    scheduled: Callable[[Hypers, Array], Hypers] = _unchanged
+    series: tuple[str, ...] = ()
+    evaluated: Callable[[PyTree, PyTree, Hypers], PyTree] | None = None
+    evaluations: Callable[[PyTree], Array | None] = lambda opt_state: None
+    average: Any = None
+
+    def has_own_view(self) -> bool:
+        """Whether other weights than the trained ones are evaluated."""
+        return self.evaluated is not None or self.average is not None
+
+    def is_stacked(self) -> bool:
+        """Whether what is evaluated is an ensemble, [member, ...]."""
+        return self.average is not None and bool(self.average.is_stacked)
 
 
 class Watch(NamedTuple):
@@ -68,7 +109,8 @@ class Watch(NamedTuple):
 class Lane(NamedTuple):
     """Everything one run carries from segment to segment (all arrays, so that a snapshot is just this).
 
-    `best_*` are empty dicts unless the best weights are kept. `key` is raw key data, uint32 [2].
+    `kept_*` is what a finished run hands over where that is not simply its weights (the best ones, an average), else empty
+    dicts; `average` is the state of an average. `key` is raw key data, uint32 [2].
     """
 
     params: PyTree
@@ -76,9 +118,10 @@ class Lane(NamedTuple):
     opt_state: PyTree
     step: Array
     key: Array
+    average: PyTree
     best_value: Array
-    best_params: PyTree
-    best_state: PyTree
+    kept_params: PyTree
+    kept_state: PyTree
 
 
 class Segment(NamedTuple):
@@ -86,15 +129,20 @@ class Segment(NamedTuple):
 
     Attributes:
         losses: Training loss of each step, [step]; steps that were not run are 0.
-        metrics: Metrics on the validation part after the last step.
+        series: What else the update tells of each step, `{name: [step]}`.
+        metrics: Metrics on the validation part after the last step; where an average is what counts, those of the weights
+            themselves stand beside as `raw_...`.
         is_improved: Whether `Watch.metric` beat the best so far.
         health: `{name: [layer]}` of the last step, empty when not monitored.
+        evaluations: Gradients computed since the first step; None for rules that compute one per step.
     """
 
     losses: Array
+    series: dict[str, Array]
     metrics: dict[str, Array]
     is_improved: Array
     health: dict[str, Array]
+    evaluations: Array | None = None
 
 
 def fresh_lane(problem: Problem, update: Update, watch: Watch, *, seed: Array) -> Lane:
@@ -106,21 +154,49 @@ def fresh_lane(problem: Problem, update: Update, watch: Watch, *, seed: Array) -
     root = jax.random.key(seed)
     key_init, key_steps = jax.random.fold_in(root, 0), jax.random.fold_in(root, 1)
     params, state = problem.init(key_init)
-    return Lane(
+    lane = Lane(
         params=params,
         state=state,
         opt_state=update.init(params),
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key_data(key_steps),
+        average=update.average.init((params, _as_numbers(state))) if update.average else {},
         best_value=jnp.full((), -jnp.inf, jnp.float32),
-        best_params=params if watch.keep_best else {},
-        best_state=state if watch.keep_best else {},
+        kept_params={},
+        kept_state={},
     )
+    if not (watch.keep_best or update.has_own_view()):
+        return lane
+    # The rule's own view depends on hyperparameters, which do not exist yet; before the first step it is the weights.
+    kept = _averaged(update, lane) if update.average else (params, state)
+    return lane._replace(kept_params=kept[0], kept_state=kept[1])
+
+
+def _as_numbers(state: PyTree) -> PyTree:
+    """Counters and flags as numbers, so that they can be averaged like the rest."""
+    inexact = jnp.inexact
+    return jax.tree.map(
+        lambda x: x if jnp.issubdtype(x.dtype, inexact) else x.astype(jnp.float32), state
+    )
+
+
+def _averaged(update: Update, lane: Lane) -> tuple[PyTree, PyTree]:
+    params, state = update.average.value(lane.average, (lane.params, _as_numbers(lane.state)))
+    return params, jax.tree.map(lambda x, like: x.astype(like.dtype), state, lane.state)
+
+
+def shown_weights(update: Update, lane: Lane, hypers: Hypers) -> tuple[PyTree, PyTree]:
+    """Parameters and state by which a run is judged."""
+    if update.average is not None:
+        return _averaged(update, lane)
+    if update.evaluated is not None:
+        return update.evaluated(lane.opt_state, lane.params, hypers), lane.state
+    return lane.params, lane.state
 
 
 def train_step(
     problem: Problem, update: Update, lane: Lane, *, batch: PyTree, hypers: Hypers
-) -> tuple[Lane, Array, PyTree]:
+) -> tuple[Lane, Array, Told]:
     """One forward pass, one backward pass, one update.
 
     Args:
@@ -131,20 +207,32 @@ def train_step(
         hypers: Traced hyperparameters of this run, scalars.
 
     Returns:
-        The run after the step, the loss, and the gradients the rule saw.
+        The run after the step, the loss, and what the update tells.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(lane.key), lane.step)
+    hypers = update.scheduled(hypers, lane.step)
 
     def objective(params: PyTree) -> tuple[Array, PyTree]:
         return problem.loss(params, lane.state, batch, key=key, hypers=hypers)
 
     (loss, state), grads = jax.value_and_grad(objective, has_aux=True)(lane.params)
-    updates, opt_state, grads = update.apply(
-        grads, lane.opt_state, lane.params, hypers=hypers, step=lane.step
+    told = update.apply(
+        grads,
+        lane.opt_state,
+        lane.params,
+        hypers=hypers,
+        step=lane.step,
+        key=key,
+        value=loss,
+        objective=lambda params: objective(params)[0],
     )
-    params = jax.tree.map(jnp.add, lane.params, updates)
-    after = lane._replace(params=params, state=state, opt_state=opt_state, step=lane.step + 1)
-    return after, loss, grads
+    params = jax.tree.map(jnp.add, lane.params, told.updates)
+    after = lane._replace(params=params, state=state, opt_state=told.opt_state, step=lane.step + 1)
+    if update.average is not None:
+        now = (params, _as_numbers(state))
+        average = update.average.update(lane.average, now, step=lane.step, hypers=hypers)
+        after = after._replace(average=average)
+    return after, loss, told
 
 
 def gather(data: Mapping[str, Array], index: Array) -> dict[str, Array]:
@@ -162,6 +250,7 @@ def evaluate(
     data: Mapping[str, Array],
     hypers: Hypers,
     chunk: int,
+    is_stacked: bool = False,
 ) -> dict[str, Array]:
     """Metrics over a whole part, in chunks so that activations stay small; the last chunk is padded with weight 0."""
     if problem.evaluate is None or problem.zero_sums is None or problem.finish is None:
@@ -169,7 +258,7 @@ def evaluate(
     num_samples = next(iter(data.values())).shape[0]
     num_chunks = -(-num_samples // chunk)
     zero = problem.zero_sums()
-    add = problem.evaluate
+    add = partial(problem.evaluate, is_stacked=True) if is_stacked else problem.evaluate
     if num_chunks == 1:
         weight = jnp.ones((num_samples,), jnp.float32)
         return problem.finish(
@@ -194,30 +283,36 @@ def train_steps(
     index: Array,
     num_steps: Array,
     data: Mapping[str, Mapping[str, Array]],
-) -> tuple[Lane, Array, dict[str, Array]]:
+) -> tuple[Lane, dict[str, Array], dict[str, Array]]:
     """Train one run for `num_steps` steps; arguments as in `train_segment`.
 
     Returns:
-        The run, the loss of each step [step], and the health of the last step (empty when not monitored).
+        The run, `loss` and what the update tells of each step `{name: [step]}`, and the health of the last step (empty when
+        not monitored).
     """
-    losses = jnp.zeros((index.shape[0],), jnp.float32)
+    empty = jnp.zeros((index.shape[0],), jnp.float32)
+    series = dict.fromkeys(("loss", *update.series), empty)
     seen = probes.unseen(problem.layer_names) if watch.is_monitored else None
 
     def body(i: Array, carry: _Carry) -> _Carry:
-        lane, losses, seen = carry
+        lane, series, seen = carry
         batch = gather(data["train"], lax.dynamic_index_in_dim(index, i, keepdims=False))
-        lane, loss, grads = train_step(problem, update, lane, batch=batch, hypers=hypers)
-        losses = lax.dynamic_update_index_in_dim(losses, loss.astype(jnp.float32), i, 0)
+        lane, loss, told = train_step(problem, update, lane, batch=batch, hypers=hypers)
+        now = {"loss": loss, **told.series}
+        series = {
+            name: lax.dynamic_update_index_in_dim(row, now[name].astype(jnp.float32), i, 0)
+            for name, row in series.items()
+        }
         if watch.is_monitored:
             is_last = i == num_steps - 1
             seen = lax.cond(
-                is_last, lambda: probes.layer_norms(problem.layer_names, grads), lambda: seen
+                is_last, lambda: probes.layer_norms(problem.layer_names, told.grads), lambda: seen
             )
-        return lane, losses, seen
+        return lane, series, seen
 
     if not watch.is_monitored:
-        lane, losses, _ = lax.fori_loop(0, num_steps, body, (lane, losses, None))
-        return lane, losses, {}
+        lane, series, _ = lax.fori_loop(0, num_steps, body, (lane, series, None))
+        return lane, series, {}
 
     # Two rounds of one loop, all steps but the last and then the last: the weights between them give the last update without
     # keeping every update of the inner loop in memory, which would cost a tenth of the time of a small network.
@@ -227,9 +322,9 @@ def train_steps(
         last = jnp.where(number == 0, num_steps - 1, num_steps)
         return lax.fori_loop(first, last, body, inner), inner[0].params
 
-    start = ((lane, losses, seen), lane.params)
-    (lane, losses, grad_norm), before = lax.fori_loop(0, 2, one_round, start)
-    return lane, losses, probes.norms(problem.layer_names, before, lane.params, grad_norm)
+    start = ((lane, series, seen), lane.params)
+    (lane, series, grad_norm), before = lax.fori_loop(0, 2, one_round, start)
+    return lane, series, probes.norms(problem.layer_names, before, lane.params, grad_norm)
 
 
 def train_segment(
@@ -260,26 +355,30 @@ def train_segment(
     Returns:
         The run after the segment, and what the host is told.
     """
-    lane, losses, health = train_steps(
+    lane, series, health = train_steps(
         problem, update, watch, lane, hypers=hypers, index=index, num_steps=num_steps, data=data
     )
-    part = data.get("val", {})
-    metrics = (
-        evaluate(problem, lane.params, lane.state, data=part, hypers=hypers, chunk=chunk)
-        if part
-        else {}
-    )
+    has_own_view = update.has_own_view()
+    shown = shown_weights(update, lane, hypers)
+    metrics: dict[str, Array] = {}
+    if part := data.get("val", {}):
+        judge = partial(evaluate, problem, data=part, hypers=hypers, chunk=chunk)
+        metrics = judge(*shown, is_stacked=update.is_stacked())
+        if has_own_view:
+            raw = judge(lane.params, lane.state)
+            metrics = metrics | {f"raw_{name}": value for name, value in raw.items()}
     score = metrics.get(watch.metric, -watch.sign * jnp.inf) * watch.sign
     is_improved = score > lane.best_value
-    lane = lane._replace(
-        best_value=jnp.where(is_improved, score, lane.best_value).astype(jnp.float32)
-    )
+    best_value = jnp.where(is_improved, score, lane.best_value).astype(jnp.float32)
+    kept = (lane.kept_params, lane.kept_state)
     if watch.keep_best:
-        lane = lane._replace(
-            best_params=_choose(is_improved, lane.params, lane.best_params),
-            best_state=_choose(is_improved, lane.state, lane.best_state),
-        )
-    return lane, Segment(losses, metrics, is_improved, health)
+        kept = _choose(is_improved, shown, kept)
+    elif has_own_view:
+        kept = shown
+    lane = lane._replace(best_value=best_value, kept_params=kept[0], kept_state=kept[1])
+    losses = series.pop("loss")
+    evaluations = update.evaluations(lane.opt_state)
+    return lane, Segment(losses, series, metrics, is_improved, health, evaluations)
 
 
 def _choose(flag: Array, yes: PyTree, no: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ own `nnx.Module`: its import costs a third of a second and the built-in networks
 
 from lanework.models.base import Input, ModelSpec, Network
 from lanework.models.conv import conv_general_dilated
+from lanework.models.ensemble import ensemble
 from lanework.models.network import NETS, network
 
-__all__ = ["NETS", "Input", "ModelSpec", "Network", "conv_general_dilated", "network"]
+__all__ = ["NETS", "Input", "ModelSpec", "Network", "conv_general_dilated", "ensemble", "network"]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from lanework.report import units
 from lanework.report.facts import MIN_TESTED_SEEDS, ArmFacts, Edge, Facts, LevelFacts, RunFacts
 from lanework.stats import Place
@@ -37,7 +39,8 @@ class Trouble:
     """One thing that went wrong or that needs a look.
 
     Attributes:
-        kind: ``diverged``, ``healed``, ``chance``, ``failed``, ``incomplete``, ``edge`` or ``seeds``.
+        kind: ``diverged``, ``healed``, ``chance``, ``failed``, ``incomplete``, ``edge``, ``seeds``, ``clipping`` or
+            ``warning``.
         title: A few words with a count.
         text: Where, and what it means.
     """
@@ -321,7 +324,38 @@ def _troubles(facts: Facts) -> list[Trouble]:
                 "Differences between recipes may be luck. With seeds: 5 the report can tell.",
             )
         )
-    return [*found, *_edge_troubles(facts)]
+    return [*found, *_warnings(facts), *_clipping(facts), *_edge_troubles(facts)]
+
+
+def _warnings(facts: Facts) -> list[Trouble]:
+    """What was said of the study before it trained."""
+    texts = dict.fromkeys(event.text for event in facts.events if event.kind == "warning")
+    return [Trouble("warning", "Said before training", text) for text in texts]
+
+
+# More than every second step clipped: then the threshold, and not the gradient, sets the length of a step.
+MOSTLY = 0.5
+
+
+def _clipping(facts: Facts) -> list[Trouble]:
+    """Recipes whose clipping is at work most of the time, with the threshold that would cut one step in ten."""
+    names = {arm.arm: arm.label for arm in facts.arms}
+    found = []
+    for (arm, name), curve in facts.curves.items():
+        if name != "clipped_share" or not float(np.nanmean(curve.values)) > MOSTLY:
+            continue
+        share = units.fixed(100 * float(np.nanmean(curve.values)), 0)
+        norms = facts.curves.get((arm, "grad_norm_p90"))
+        advice = ""
+        if norms is not None and np.isfinite(norms.values).any():
+            level = units.short(float(np.nanmedian(norms.values)))
+            advice = f" The 90th percentile of its gradient norms is {level}; a threshold there would cut one step in ten."
+        found.append(f"{names.get(arm, arm)}: {share} % of the steps were clipped.{advice}")
+    if not found:
+        return []
+    more = f" So it is in {len(found) - 3} more recipes." if len(found) > 3 else ""
+    text = " ".join(found[:3]) + more + " Clipping that often sets the length of most steps."
+    return [Trouble("clipping", "Clipping most of the time", text)]
 
 
 def _chance_words(facts: Facts) -> tuple[str, Callable[[RunFacts], bool], str]:

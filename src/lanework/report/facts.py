@@ -367,8 +367,16 @@ def read_facts(folder: Path) -> Facts:
 
 _PARTS: Final = {"train": "training", "val": "validation", "test": "test"}
 _MAXIMISED: Final = ("accuracy", "r2", "f1", "auc", "precision", "recall", "balanced_accuracy")
-_FRACTIONS: Final = ("accuracy", "balanced_accuracy", "f1", "auc", "precision", "recall")
-_ERRORS: Final = ("loss", "rmse", "mae", "mse")  # never below zero
+_FRACTIONS: Final = (
+    *("accuracy", "balanced_accuracy", "f1", "auc", "precision", "recall"),
+    "clipped_share",
+)
+_ERRORS: Final = ("loss", "rmse", "mae", "mse", "grad_norm_p90")  # never below zero
+_QUANTITIES: Final = {
+    "clipped_share": "share of clipped steps",
+    "grad_norm_p90": "90th percentile of gradient norms",
+}
+RAW: Final = "raw_"
 
 
 def metric_named(name: str, *, unit: str = "") -> Metric:
@@ -381,7 +389,11 @@ def metric_named(name: str, *, unit: str = "") -> Metric:
     part, _, quantity = name.partition("_")
     if part not in _PARTS or not quantity:
         part, quantity = "", name
-    label = f"{_PARTS.get(part, '')} {units.words(quantity)}".strip()
+    label = f"{_PARTS.get(part, '')} {_QUANTITIES.get(quantity) or units.words(quantity)}".strip()
+    # What is recorded beside an average: the same quantity, of the weights themselves.
+    if quantity.startswith(RAW):
+        quantity = quantity.removeprefix(RAW)
+        label = f"{_PARTS.get(part, '')} {units.words(quantity)} of the weights themselves"
     is_fraction = quantity in _FRACTIONS
     shown = "%" if is_fraction else unit if quantity in ("rmse", "mae") else ""
     direction: Direction = "max" if quantity in _MAXIMISED else "min"

@@ -26,6 +26,8 @@ MARKS: Final = {
     "healed": sign("warn", "+"),
     "incomplete": sign("", "\u2026"),
     "seeds": sign("", "i"),
+    "clipping": sign("", "!"),
+    "warning": sign("", "!"),
     "edge": sign("", "\u2192"),
     "ok": sign("good", "\u2713"),
     "stopped_early": sign("good", "\u25a0"),

@@ -17,7 +17,9 @@ from lanework.catalog import CATALOG
 from lanework.errors import LaneworkError, Problem
 from lanework.spec.check import check_choice, got, is_number, names_hint
 from lanework.spec.sections import SECTIONS, locate, locate_net
+from lanework.spec.types import CHOICES as KINDS_OF_TRAIN
 from lanework.spec.types import (
+    OPTIONAL_CHOICES,
     Compare,
     DataSpec,
     Factor,
@@ -25,15 +27,12 @@ from lanework.spec.types import (
     TrainSpec,
     check_net,
     is_own_net,
+    wants_whole_batch,
 )
 
 __all__ = ["CHOICES", "NoPartsError", "apply", "apply_all", "parse_compare", "spread"]
 
-CHOICES: Mapping[str, str] = {
-    "train.optimizer": "optimizer",
-    "train.schedule": "schedule",
-    "train.loss": "loss",
-}
+CHOICES: Mapping[str, str] = {f"train.{kind}": kind for kind in KINDS_OF_TRAIN}
 RATE = "train.learning_rate"
 _MAX_POINTS = 10_000
 Plain = dict[str, Any]
@@ -130,6 +129,8 @@ def _apply_rule(plain: Plain, value: Any) -> None:
     if isinstance(rule, dict) and "learning_rate" in rule:
         plain["train"]["learning_rate"] = rule.pop("learning_rate")
     plain["train"]["optimizer"] = rule
+    if wants_whole_batch(rule):
+        plain["train"]["batch_size"] = "all"
 
 
 def _set(plain: Plain, keys: list[str], value: Any) -> None:
@@ -275,7 +276,7 @@ def _value(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
     """One value in the form of the file, every default filled in."""
     if path in SECTIONS:
         return _section(scope, path, raw=raw, where=where)
-    if path in CHOICES and not (path == "train.loss" and raw is None):
+    if path in CHOICES and not (raw is None and CHOICES[path] in OPTIONAL_CHOICES):
         return _choice(scope, path, raw=raw, where=where)
     if path == "model.net":
         return _net(scope, raw, where=where)

@@ -7,15 +7,25 @@ from typing import Any
 
 from lanework.catalog import CATALOG, Hyper
 from lanework.spec.sections import plain_config
-from lanework.spec.types import RunConfig
+from lanework.spec.types import CHOICES, Choice, RunConfig
 
 __all__ = ["TRACED", "ZERO_IS_OFF", "static_key", "traced_values"]
 
-TRACED = ("learning_rate", "l1", "l2", "weight_decay", "label_smoothing")
-"""Traced keys of ``train``; ``clip_norm`` too, when it is given."""
-ZERO_IS_OFF = ("l1", "l2", "weight_decay", "label_smoothing", "dropout")
-"""Traced values that do nothing when zero: a program whose lanes all have zero may leave them out."""
-CHOICES = ("optimizer", "schedule", "loss")
+ZERO_IS_OFF = (
+    "l1",
+    "l2",
+    "weight_decay",
+    "label_smoothing",
+    "dropout",
+    "gradient_noise",
+    "weight_noise",
+    "input_noise",
+)
+"""Traced values that do nothing when zero: a program whose lanes all have zero leaves them out."""
+TRACED = ("learning_rate", *(name for name in ZERO_IS_OFF if name != "dropout"))
+"""Traced keys of ``train``."""
+OPTIONAL = ("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive", "max_norm")
+"""Keys of ``train`` that are traced where they are given; whether they are is compiled in."""
 
 
 def static_key(config: RunConfig) -> dict[str, Any]:
@@ -26,20 +36,24 @@ def static_key(config: RunConfig) -> dict[str, Any]:
 
     Returns:
         Plain values (fit for JSON, always in the same order): the configuration without traced
-        hyperparameters and without the initial weights. Equal keys share one program. Where
-        ``clip_norm`` is given, the key says so without the value.
+        hyperparameters and without the initial weights. Equal keys share one program. Where an
+        optional threshold such as ``clip_norm`` is given, the key says so without the value.
     """
     plain = plain_config(config)
     train, model = plain["train"], plain["model"]
     for name in TRACED:
         del train[name]
-    train["clip_norm"] = config.train.clip_norm is not None
+    for name in OPTIONAL:
+        train[name] = getattr(config.train, name) is not None
+    for group in train["groups"]:
+        del group["rate"]
     for kind in CHOICES:
         choice = getattr(config.train, kind)
         if choice is not None:
-            fixed = {hyper.name for hyper in _hypers(kind, choice.name) if not hyper.traced}
-            options = {key: item for key, item in choice.options.items() if key in fixed}
-            train[kind] = {"name": choice.name, **options}
+            train[kind] = _fixed(kind, choice)
+    train["schedules"] = {
+        name: _fixed("schedule", choice) for name, choice in config.train.schedules.items()
+    }
     if not config.model.is_own:
         model.pop("init", None)
         for hyper in _hypers("net", config.model.net):
@@ -55,16 +69,25 @@ def traced_values(config: RunConfig) -> dict[str, float]:
     """
     train = config.train
     values = {name: float(getattr(train, name)) for name in TRACED}
-    if train.clip_norm is not None:
-        values["clip_norm"] = float(train.clip_norm)
-    for kind in CHOICES:
-        choice = getattr(train, kind)
+    given = {name: getattr(train, name) for name in OPTIONAL}
+    values |= {name: float(value) for name, value in given.items() if value is not None}
+    values |= {f"groups.{place}.rate": group.rate for place, group in enumerate(train.groups)}
+    chosen = {kind: (kind, getattr(train, kind)) for kind in CHOICES}
+    chosen |= {f"schedules.{name}": ("schedule", item) for name, item in train.schedules.items()}
+    for prefix, (kind, choice) in chosen.items():
         if choice is not None:
             traced = _traced(_hypers(kind, choice.name), choice.options)
-            values |= {f"{kind}.{name}": value for name, value in traced.items()}
+            values |= {f"{prefix}.{name}": value for name, value in traced.items()}
     if not config.model.is_own:
         values |= _traced(_hypers("net", config.model.net), config.model.options)
     return values
+
+
+def _fixed(kind: str, choice: Choice) -> dict[str, Any]:
+    """What of a choice is compiled in."""
+    fixed = {hyper.name for hyper in _hypers(kind, choice.name) if not hyper.traced}
+    options = {key: item for key, item in choice.options.items() if key in fixed}
+    return {"name": choice.name, **options}
 
 
 def _hypers(kind: str, name: str) -> tuple[Hyper, ...]:

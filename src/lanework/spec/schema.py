@@ -6,12 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lanework.catalog import CATALOG, Entry, Hyper
-from lanework.spec.types import DataSpec, ReportSpec, TrainSpec
+from lanework.spec.types import (
+    CHOICES,
+    OPTIONAL_CHOICES,
+    SCHEDULABLE,
+    DataSpec,
+    ReportSpec,
+    TrainSpec,
+)
 
 __all__ = ["schema"]
 
 Schema = dict[str, Any]
-CHOICES = ("optimizer", "schedule", "loss")
 _PAIR: Schema = {
     "type": "array",
     "items": {"type": "number"},
@@ -149,9 +155,20 @@ def _train(definitions: Schema) -> Schema:
     for kind in CHOICES:
         text = properties[kind].get("description", "")
         inner: list[Schema] = [{"$ref": f"#/$defs/{kind}"}]
-        if kind == "loss":
+        if kind in OPTIONAL_CHOICES:
             inner.append({"type": "null"})
         properties[kind] = {"anyOf": inner, "description": text}
+    schedule = {"$ref": "#/$defs/schedule"}
+    properties["schedules"] |= {
+        "additionalProperties": False,
+        "properties": dict.fromkeys(SCHEDULABLE, schedule),
+    }
+    group = definitions["GroupSpec"]["properties"]
+    group["optimizer"] = {"anyOf": [{"$ref": "#/$defs/optimizer"}, {"type": "null"}]}
+    properties["learning_rate"] = {
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "auto"}],
+        "description": properties["learning_rate"].get("description", ""),
+    }
     properties["batch_size"] = {
         "anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}],
         "description": properties["batch_size"].get("description", ""),

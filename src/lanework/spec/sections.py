@@ -25,6 +25,7 @@ from lanework.spec.types import (
     TrainSpec,
     is_own_net,
     known_task,
+    wants_whole_batch,
 )
 
 __all__ = [
@@ -135,7 +136,7 @@ def plain_section(section: BaseModel) -> Plain:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         key = field.serialization_alias or name
-        plain[key] = _plain_choice(name, value) if isinstance(value, Choice) else _plain(value)
+        plain[key] = _plain(value)
     return plain
 
 
@@ -187,6 +188,8 @@ def check_metric(metric: Any, path: str, *, task: str | None) -> list[Problem]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return {"name": value.name, **value.options} if value.options else value.name
     if isinstance(value, BaseModel):
         return plain_section(value)
     if isinstance(value, tuple):
@@ -194,10 +197,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-def _plain_choice(kind: str, choice: Choice) -> Any:
-    return {"name": choice.name, **choice.options} if choice.options else choice.name
 
 
 def _problems(finding: Mapping[str, Any], *, model: type[BaseModel], path: str) -> list[Problem]:
@@ -347,9 +346,42 @@ def _cross_checks(config: RunConfig) -> list[Problem]:
         text = f"must be given once, got {train.weight_decay:g} here and {own_decay:g} in {rule}. "
         text += f"Use {{name: {rule}, weight_decay: 0}} or leave this one out."
         problems.append(Problem("train.weight_decay", text))
+    problems += _check_rule(train, dropout="dropout" in model.options)
     if train.early_stopping is not None:
         where = "train.early_stopping.metric"
         problems += check_metric(train.early_stopping.metric, where, task=known_task(data))
+    return problems
+
+
+def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
+    """Problems of an update rule with what stands around it."""
+    rule, problems = train.optimizer, []
+    needs_objective = CATALOG["optimizer"][rule.name].facts.get("needs") == "objective"
+    if wants_whole_batch(rule) and train.batch_size != "all":
+        text = f"must be all with {rule.name}, got {got(train.batch_size)}: the rule is defined for the whole training "
+        text += "part at once. Use batch_size: all, or another rule (sgd, lbfgs)."
+        problems.append(Problem("train.batch_size", text))
+    if needs_objective and train.accumulate > 1:
+        text = f"must be 1 with {rule.name}, got {train.accumulate}: its line search needs the loss of one batch. "
+        problems.append(Problem("train.accumulate", text + "Use a larger batch_size."))
+    for place, group in enumerate(train.groups):
+        if needs_objective and not group.frozen:
+            text = f"must freeze its parameters with {rule.name}, got a rule or rate of its own: a line search moves all "
+            problems.append(
+                Problem(f"train.groups[{place}]", text + "parameters together. Use frozen: true.")
+            )
+        own = group.optimizer
+        if own is not None and CATALOG["optimizer"][own.name].facts.get("needs") == "objective":
+            text = f"must be a first-order rule in a group, got {own.name!r}. Use for example sgd."
+            problems.append(Problem(f"train.groups[{place}].optimizer", text))
+    for name in train.schedules:
+        known = [*rule.options, *(("dropout",) if dropout else ())]
+        if name not in known and not hasattr(train, name):
+            text = f"must vary something that this recipe has, got {name!r}: {rule.name} has no such option. "
+            problems.append(Problem(f"train.schedules.{name}", text + names_hint(name, known)))
+    if train.l1_proximal and train.l1 == 0:
+        text = "must come with l1 > 0, got true with l1 0: there is nothing to shrink by. Set train.l1."
+        problems.append(Problem("train.l1_proximal", text))
     return problems
 
 

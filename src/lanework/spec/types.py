@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from lanework.catalog import CATALOG
+from lanework.catalog import CATALOG, Entry
 from lanework.errors import Problem
-from lanework.spec.check import check_choice, check_options, got, is_number, names_hint
+from lanework.spec.check import check_choice, check_options, check_value, got, is_number, names_hint
 
 __all__ = [
     "Arm",
@@ -25,6 +25,7 @@ __all__ = [
     "DataSpec",
     "EarlyStopping",
     "Factor",
+    "GroupSpec",
     "Heal",
     "ModelSpec",
     "Recipe",
@@ -37,7 +38,13 @@ __all__ = [
 ]
 
 OBJECT = "<object>"
+AUTO = "auto"
 PARTS = ("train", "val", "test")
+CHOICES = ("optimizer", "schedule", "loss", "average")
+"""Keys of ``train`` that choose from the catalogue kind of the same name."""
+OPTIONAL_CHOICES = ("loss", "average")
+SCHEDULABLE = ("momentum", "b1", "b2", "weight_decay", "l1", "l2", "label_smoothing", "dropout")
+"""What ``train.schedules`` can vary over training, besides the learning rate."""
 MOST = 1_000_000
 
 
@@ -75,7 +82,7 @@ class Choice(_Frozen):
 
 
 def _to_choice(kind: str, value: Any) -> Any:
-    if value is None and kind == "loss":
+    if value is None and kind in OPTIONAL_CHOICES:
         return None
     if isinstance(value, Choice):
         value = {"name": value.name, **value.options}
@@ -299,10 +306,75 @@ def _to_stopping(value: Any) -> Any:
     return value
 
 
+def _to_schedules(value: Any) -> Any:
+    """Schedules by the name of what they vary; all problems of them together."""
+    if not isinstance(value, Mapping):
+        raise _refuse_text(
+            f"must be a mapping from a hyperparameter to a schedule, got {got(value)}. "
+            "Write for example {momentum: {name: ramp, from_value: 0.5, epochs: 5}}."
+        )
+    chosen, problems = {}, []
+    for key, item in value.items():
+        if key not in SCHEDULABLE:
+            text = f"must be something a schedule can vary, got {got(key)}. "
+            problems.append(Problem(str(key), text + names_hint(key, SCHEDULABLE)))
+            continue
+        plain = {"name": item.name, **item.options} if isinstance(item, Choice) else item
+        name, options, found = check_choice("schedule", plain, str(key))
+        problems += found
+        chosen[key] = Choice(name=name, options=options)
+    if problems:
+        raise _refuse(problems)
+    return chosen
+
+
+class GroupSpec(_Frozen):
+    """Parameters that are trained in a way of their own, found by their path."""
+
+    match: str = Field(
+        min_length=1,
+        description="pattern over paths of parameters, for example dense_0/* or */bias",
+    )
+    optimizer: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "optimizer"))] = Field(
+        default=None, description="update rule of the group; not given: that of all"
+    )
+    rate: float = Field(default=1.0, gt=0, description="factor on the learning rate")
+    frozen: bool = Field(default=False, description="do not train these parameters at all")
+
+
+def _to_groups(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_rate(value: Any) -> Any:
+    if value == AUTO:
+        return value
+    hyper = CATALOG["optimizer"]["sgd"].hyper("learning_rate")
+    checked, problems = check_value(hyper, value, "")
+    if problems:
+        raise _refuse_text(
+            problems[0].message.removesuffix("Use for example 0.01.")
+            + "Use for example 0.001, or auto."
+        )
+    return checked
+
+
 def _check_batch(value: Any) -> Any:
     if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise _refuse_text(f"must be a whole number >= 1 or all, got {got(value)}. Use for example 64.")
+
+
+def _rule_row(rule: Any) -> Entry | None:
+    name = rule.name if isinstance(rule, Choice) else rule
+    name = name.get("name") if isinstance(name, Mapping) else name
+    return CATALOG["optimizer"].get(name) if isinstance(name, str) else None
+
+
+def wants_whole_batch(rule: Any) -> bool:
+    """Whether an update rule (name, mapping or choice) is only defined for the whole training part at once."""
+    row = _rule_row(rule)
+    return row is not None and row.facts.get("batch") == "all"
 
 
 class TrainSpec(_Frozen):
@@ -322,12 +394,15 @@ class TrainSpec(_Frozen):
         default_factory=lambda: _to_choice("optimizer", "adam"),
         description="update rule",
     )
-    learning_rate: float = Field(
-        default=0.001, gt=0, description="not given: the update rule's default"
+    learning_rate: Annotated[float | str, BeforeValidator(_check_rate)] = Field(
+        default=0.001, description="not given: the update rule's default; auto: searched for first"
     )
     schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = Field(
         default_factory=lambda: _to_choice("schedule", "constant"),
         description="how the learning rate changes over training",
+    )
+    schedules: Annotated[dict[str, Choice], BeforeValidator(_to_schedules)] = Field(
+        default={}, description="how other hyperparameters change: momentum, dropout, ..."
     )
     clip_norm: float | None = Field(
         default=None,
@@ -335,12 +410,58 @@ class TrainSpec(_Frozen):
         gt=0,
         description="scale the gradient down to this global norm; not given: off",
     )
+    clip_value: float | None = Field(
+        default=None,
+        examples=[0.5],
+        gt=0,
+        description="cut each entry of the gradient to +- this; not given: off",
+    )
+    clip_layer_norm: float | None = Field(
+        default=None,
+        examples=[1.0],
+        gt=0,
+        description="scale the gradient of each layer down to this norm; not given: off",
+    )
+    clip_adaptive: float | None = Field(
+        default=None,
+        examples=[0.01],
+        gt=0,
+        description="keep each unit's gradient below this share of its weights; not given: off",
+    )
     l1: float = Field(default=0.0, ge=0, description="adds l1 sum |w| to the loss")
     l2: float = Field(default=0.0, ge=0, description="adds l2 / 2 sum w^2 to the loss")
     weight_decay: float = Field(
         default=0.0,
         ge=0,
         description="decoupled: each step takes rate times this share off the weights",
+    )
+    l1_proximal: bool = Field(
+        default=False, description="take l1 as a proximal step, which gives exact zeros"
+    )
+    max_norm: float | None = Field(
+        default=None,
+        examples=[3.0],
+        gt=0,
+        description="keep the norm of each unit's incoming weights below this; not given: off",
+    )
+    gradient_noise: float = Field(
+        default=0.0, ge=0, description="standard deviation of noise on the gradient at the start"
+    )
+    weight_noise: float = Field(
+        default=0.0, ge=0, description="standard deviation of noise on the weights in training"
+    )
+    input_noise: float = Field(
+        default=0.0, ge=0, description="standard deviation of noise on the inputs in training"
+    )
+    average: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "average"))] = Field(
+        default=None, description="average of the weights, evaluated beside them; not given: none"
+    )
+    groups: Annotated[tuple[GroupSpec, ...], BeforeValidator(_to_groups)] = Field(
+        default=(),
+        description="parameters with a rule or a rate of their own; the first match counts",
+    )
+    accumulate: int = Field(
+        default=1, ge=1, le=MOST, description="batches whose gradients are averaged to one step"
     )
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_to_stopping)] = Field(
         default=None, description="stop when nothing got better for `patience` evaluations"
@@ -357,16 +478,19 @@ class TrainSpec(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _own_rate(cls, value: Any) -> Any:
-        """The rate: given in train, else with the rule, else the rule's default."""
-        if not isinstance(value, Mapping) or "learning_rate" in value:
+        """The rate: given in train, else with the rule, else the rule's default; the batch a rule insists on."""
+        if not isinstance(value, Mapping):
             return value
         rule = value.get("optimizer", "adam")
+        if wants_whole_batch(rule) and "batch_size" not in value:
+            value = {**value, "batch_size": "all"}
+        if "learning_rate" in value:
+            return value
         given = dict(rule) if isinstance(rule, Mapping) else {}
         if "learning_rate" in given:
             rate = given.pop("learning_rate")
             return {**value, "optimizer": given, "learning_rate": rate}
-        name = rule.name if isinstance(rule, Choice) else given.get("name", rule)
-        row = CATALOG["optimizer"].get(name) if isinstance(name, str) else None
+        row = _rule_row(rule)
         rate = row.hyper("learning_rate").default if row else 0.001
         return {**value, "learning_rate": rate}
 
