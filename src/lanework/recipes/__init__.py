@@ -1,36 +1,65 @@
 """Recipes: catalogue entries as pure functions over pytrees.
 
-Owns the update rules, schedules, losses, metrics, clipping and penalties. Imports JAX and Optax only; must not import
-`lanework.models`, `lanework.data`, `lanework.health` or anything above them.
+Owns the update rules and groups of them, schedules, losses, metrics, clipping, penalties, noise and averages. Imports JAX
+and Optax only; must not import `lanework.models`, `lanework.data`, `lanework.health` or anything above them.
 """
 
+from lanework.recipes.averages import AVERAGES, Average, average
+from lanework.recipes.clipping import (
+    clip_adaptive,
+    clip_advice,
+    clip_by_global_norm,
+    clip_by_layer,
+    clip_by_value,
+    global_norm,
+)
+from lanework.recipes.groups import Group, grouped, keep_frozen, matches
 from lanework.recipes.losses import LOSSES, Loss, loss
 from lanework.recipes.metrics import Metrics, metrics
+from lanework.recipes.noise import gradient_noise, input_noise, weight_noise
 from lanework.recipes.penalties import (
-    clip_by_global_norm,
     decay_update,
     exempt,
+    limit_norm,
     penalty,
     penalty_gradient,
+    soft_threshold,
 )
 from lanework.recipes.rules import RULES, Rule, rule
 from lanework.recipes.schedules import SCHEDULES, Schedule, schedule
 
 __all__ = [
+    "AVERAGES",
     "LOSSES",
     "RULES",
     "SCHEDULES",
+    "Average",
+    "Group",
     "Loss",
     "Metrics",
     "Rule",
     "Schedule",
+    "average",
+    "clip_adaptive",
+    "clip_advice",
     "clip_by_global_norm",
+    "clip_by_layer",
+    "clip_by_value",
     "decay_update",
     "exempt",
+    "global_norm",
+    "gradient_noise",
+    "grouped",
+    "input_noise",
+    "keep_frozen",
+    "limit_norm",
     "loss",
+    "matches",
     "metrics",
     "penalty",
     "penalty_gradient",
     "rule",
     "schedule",
+    "soft_threshold",
+    "weight_noise",
 ]

@@ -1,4 +1,4 @@
-"""Penalties on the weights, decoupled decay, and clipping of gradients.
+"""Penalties on the weights, decoupled decay, the proximal step of L1, and max-norm.
 
 Must not import `lanework.models`, `lanework.data` or anything above.
 """
@@ -14,14 +14,28 @@ from lanework.recipes.choices import Array, Hypers
 
 PyTree: TypeAlias = Any
 
-# Last names of parameters that no penalty touches: biases, and scale and shift of normalisation layers.
-EXEMPT_LEAVES = frozenset({"bias", "b", "scale", "offset", "shift", "beta", "gamma", "gain"})
+# Last names of parameters that no penalty touches: biases, scale and shift of normalisation layers, and the learned
+# slopes of PReLU (He et al. 2015, https://arxiv.org/abs/1502.01852, section 2.1: decay would push them to ReLU).
+EXEMPT_LEAVES = frozenset(
+    {
+        "bias",
+        "b",
+        "scale",
+        "offset",
+        "shift",
+        "beta",
+        "gamma",
+        "gain",
+        "slope",
+        "negative_slope",
+    }
+)
 
 
 def exempt(path: tuple[Any, ...]) -> bool:
     """Whether the parameter at this path is left out of penalties and decay.
 
-    Biases and the parameters of normalisation layers are, told by the last name of the path.
+    Biases, the parameters of normalisation layers and learned slopes are, told by the last name of the path.
 
     Args:
         path: Key path of JAX, or plain names.
@@ -93,20 +107,72 @@ def decay_update(updates: PyTree, params: PyTree, hypers: Hypers) -> PyTree:
     return jax.tree_util.tree_map_with_path(decayed, updates, params)
 
 
-def clip_by_global_norm(grads: PyTree, max_norm: Any) -> tuple[PyTree, Array]:
-    """Scale a whole gradient down to an L2 norm of at most `max_norm`.
+def soft_threshold(params: PyTree, amount: Any) -> PyTree:
+    """Proximal step of an L1 penalty: `w = sign(w) max(|w| - amount, 0)` for weights that are not exempt.
+
+    Taken after each step of gradient descent on the loss without the penalty, with `amount = learning_rate * l1`, it
+    descends on loss + l1 sum |w| and sets weights to exactly zero (ISTA). After rules that scale each weight's step
+    (Adam and its like), the amount is no longer the one that belongs to that step: zeros are as exact, but the strength
+    is not that of the penalty.
 
     Args:
-        grads: Gradients.
-        max_norm: The threshold, above 0; may be traced.
+        params: The weights after the step.
+        amount: Learning rate (as scheduled) times strength, at least 0; may be traced. 0 changes nothing.
 
     Returns:
-        The gradients, untouched bit for bit when their norm is within the threshold, and the norm before clipping. A
-        norm that is not finite stays visible in both.
+        The weights. What is not a number stays visible.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> params = {"kernel": jnp.array([0.5, -0.1, -2.0]), "bias": jnp.array([0.1])}
+        >>> found = soft_threshold(params, 0.25)
+        >>> found["kernel"], found["bias"]
+        (Array([ 0.25,  0.  , -1.75], dtype=float32), Array([0.1], dtype=float32))
 
     Source:
-        Pascanu, Mikolov and Bengio 2013, https://arxiv.org/abs/1211.5063.
+        Daubechies, Defrise and De Mol 2004, https://arxiv.org/abs/math/0307152; Duchi and Singer 2009, Efficient online
+        and batch learning using forward backward splitting.
     """
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)))
-    scale = jnp.where(norm <= max_norm, 1.0, max_norm / norm)
-    return jax.tree.map(lambda leaf: leaf * scale, grads), norm
+
+    def shrunk(path: tuple[Any, ...], weight: Array) -> Array:
+        if exempt(path):
+            return weight
+        by = jnp.asarray(amount, weight.dtype)
+        return weight - jnp.clip(weight, -by, by)  # the same numbers as the formula, and never -0
+
+    return jax.tree_util.tree_map_with_path(shrunk, params)
+
+
+def limit_norm(params: PyTree, max_norm: Any) -> PyTree:
+    """Max-norm: scale each unit's incoming weights down to an L2 norm of at most `max_norm`.
+
+    The incoming weights of a unit are a kernel's entries over all axes but the last. Biases, parameters of normalisation
+    layers and everything else with fewer than two axes stay as they are.
+
+    Args:
+        params: The weights after the step.
+        max_norm: The most that a norm may be, above 0; may be traced. 3 to 4 is usual.
+
+    Returns:
+        The weights; a unit within the limit is untouched bit for bit, and NaN stays visible.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> limit_norm({"kernel": jnp.array([[3.0, 0.1], [4.0, 0.2]])}, 1.0)["kernel"]
+        Array([[0.6, 0.1],
+               [0.8, 0.2]], dtype=float32)
+
+    Source:
+        Srebro, Rennie and Jaakkola 2005, Maximum-margin matrix factorization; Srivastava et al. 2014, Dropout, section
+        5.1, https://jmlr.org/papers/v15/srivastava14a.html.
+    """
+
+    def limited(path: tuple[Any, ...], weight: Array) -> Array:
+        if exempt(path) or weight.ndim < 2:
+            return weight
+        most = jnp.asarray(max_norm, weight.dtype)
+        axes = tuple(range(weight.ndim - 1))
+        norm = jnp.sqrt(jnp.sum(jnp.square(weight), axis=axes, keepdims=True))
+        return weight * jnp.where(norm <= most, 1.0, most / norm).astype(weight.dtype)
+
+    return jax.tree_util.tree_map_with_path(limited, params)
