@@ -14,6 +14,7 @@ from lanework import recipes
 from lanework.cohort import devices, history, plan, program
 from lanework.cohort.program import Strategy
 from lanework.errors import DataError, Problem, SpecError
+from lanework.recipes import curvature
 from lanework.spec import Arm, StudySpec, TrainSpec, content_hash, expand, resolve
 
 MEMORY_SHARE = 0.6
@@ -121,7 +122,7 @@ def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]
         for arm in item.bucket.arms:
             problems += _recipe_problems(arms[arm].config.train, item, shapes)
             config = arms[arm].config
-            warnings += recipes.warnings_for(
+            warnings += curvature.warnings_for(
                 config.train.optimizer.name,
                 batch_is_all=config.train.batch_size == "all",
                 dropout=float(config.model.options.get("dropout") or 0.0),
@@ -132,17 +133,8 @@ def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]
 
 
 def _recipe_problems(train: TrainSpec, laid: Laid, shapes: Any) -> list[Problem]:
-    bucket, problems = laid.bucket, []
-    chosen = {"train.schedule": train.schedule}
-    chosen |= {f"train.schedules.{name}": choice for name, choice in train.schedules.items()}
-    for path, choice in chosen.items():
-        problems += recipes.schedule_problems(
-            choice,
-            total_steps=bucket.total_steps,
-            steps_per_epoch=bucket.steps_per_epoch,
-            path=path,
-        )
-    if text := recipes.check_size(
+    problems = []
+    if text := curvature.check_size(
         train.optimizer.name, laid.estimate.num_params, laid.strategy.width
     ):
         problems.append(Problem("train.optimizer", text))

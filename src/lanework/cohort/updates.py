@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from lanework import recipes
 from lanework.cohort.step import Told, Update
+from lanework.recipes import curvature
 from lanework.spec import TrainSpec
 
 PyTree: TypeAlias = Any
@@ -94,7 +95,7 @@ def update(
         scheduled=_scheduled(train, clock),
         series=("grad_norm", "clipped") if clips else (),
         evaluated=rule.evaluated,
-        evaluations=recipes.evaluations,
+        evaluations=curvature.evaluations,
         average=average,
     )
     return _accumulated(whole, train.accumulate) if train.accumulate > 1 else whole

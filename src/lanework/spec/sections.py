@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lanework.catalog import CATALOG
+from lanework.catalog.schedules import problems as schedule_problems
 from lanework.errors import Problem
 from lanework.spec.check import got, join, names_hint
 from lanework.spec.types import (
@@ -390,17 +391,13 @@ def _check_times(train: TrainSpec) -> list[Problem]:
     if train.eval_every > train.epochs:
         text = f"must be <= epochs ({train.epochs}), got {train.eval_every:g}: nothing would be "
         problems.append(Problem("train.eval_every", text + "evaluated. Use for example 1."))
-    options = train.schedule.options
-    warmup = options.get("warmup_epochs", 0.0)
-    if warmup >= train.epochs:
-        text = f"must be below epochs ({train.epochs}), got {warmup:g}: the warm-up would never "
-        text += f"end. Use for example {train.epochs / 10:g}, a tenth of training."
-        problems.append(Problem("train.schedule.warmup_epochs", text))
-    every = options.get("every", 0.0)
-    if every >= train.epochs:
-        text = f"must be below epochs ({train.epochs}), got {every:g}: the rate would never drop. "
-        text += f"Use for example {train.epochs / 4:g}, or schedule: constant."
-        problems.append(Problem("train.schedule.every", text))
+    for path, choice in {
+        "train.schedule": train.schedule,
+        **{f"train.schedules.{name}": choice for name, choice in train.schedules.items()},
+    }.items():
+        problems += schedule_problems(
+            choice, total_steps=train.epochs, steps_per_epoch=1, path=path
+        )
     return problems
 
 

@@ -328,6 +328,10 @@ def _to_schedules(value: Any) -> Any:
     return chosen
 
 
+def _to_own_rule(value: Any) -> Any:
+    return None if value is None else _to_choice("optimizer", value)
+
+
 class GroupSpec(_Frozen):
     """Parameters that are trained in a way of their own, found by their path."""
 
@@ -335,7 +339,7 @@ class GroupSpec(_Frozen):
         min_length=1,
         description="pattern over paths of parameters, for example dense_0/* or */bias",
     )
-    optimizer: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "optimizer"))] = Field(
+    optimizer: Annotated[Choice | None, BeforeValidator(_to_own_rule)] = Field(
         default=None, description="update rule of the group; not given: that of all"
     )
     rate: float = Field(default=1.0, gt=0, description="factor on the learning rate")
