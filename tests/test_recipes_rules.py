@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from lanework import recipes
+from lanework.catalog import CATALOG
 from lanework.errors import SpecError
+from lanework.recipes import rules
 from tests.contracts.probes import choice
 
 STEPS = 200
@@ -90,6 +92,69 @@ def adam(x, rate, memory, k, h):
     return x - rate * (ahead / (root + h["eps"]) + decay), (m, v)
 
 
+def uncorrected_adam(x, rate, memory, k, h):
+    g = gradient(x, k)
+    m, v = (0.0, 0.0) if memory is None else memory
+    m = h["b1"] * m + (1 - h["b1"]) * g
+    v = h["b2"] * v + (1 - h["b2"]) * g**2
+    return x - rate * m / (np.sqrt(v) + h["eps"]), (m, v)
+
+
+def nadam(x, rate, memory, k, h):
+    g = gradient(x, k)
+    m, v = (0.0, 0.0) if memory is None else memory
+    b1, b2 = h["b1"], h["b2"]
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+    ahead = b1 * m / (1 - b1 ** (k + 1)) + (1 - b1) * g / (1 - b1**k)
+    return x - rate * ahead / (np.sqrt(v / (1 - b2**k)) + h["eps"]), (m, v)
+
+
+def adamax(x, rate, memory, k, h):
+    g = gradient(x, k)
+    m, u = (0.0, 0.0) if memory is None else memory
+    m = h["b1"] * m + (1 - h["b1"]) * g
+    u = np.maximum(h["b2"] * u, np.abs(g) + h["eps"])
+    return x - rate * m / (1 - h["b1"] ** k) / u, (m, u)
+
+
+def amsgrad(x, rate, memory, k, h):
+    g = gradient(x, k)
+    m, v, u = (0.0, 0.0, 0.0) if memory is None else memory
+    m = h["b1"] * m + (1 - h["b1"]) * g
+    v = h["b2"] * v + (1 - h["b2"]) * g**2
+    u = np.maximum(u, v / (1 - h["b2"] ** k))
+    return x - rate * m / (1 - h["b1"] ** k) / (np.sqrt(u) + h["eps"]), (m, v, u)
+
+
+def rprop(x, rate, memory, k, h):
+    """iRprop-: where the sign changes the step shrinks, is left out, and the next one counts as the first."""
+    g = gradient(x, k)
+    d, old = (np.full(4, rate), np.zeros(4)) if memory is None else memory
+    factor = np.where(g * old > 0, h["grow"], np.where(g * old < 0, h["shrink"], 1.0))
+    d = np.where(factor == 1.0, d, np.clip(d * factor, h["min_step"], h["max_step"]))
+    g = np.where(g * old < 0, 0.0, g)
+    return x - d * np.sign(g), (d, g)
+
+
+def lookahead(x, rate, memory, k, h):
+    """Around momentum 0.8 in the form with the rate inside."""
+    v, slow = (None, x) if memory is None else memory
+    x, v = velocity(x, rate, v, k, {"momentum": 0.8})
+    if k % h["sync_steps"] == 0:
+        slow = slow + h["alpha"] * (x - slow)
+        x = slow
+    return x, (v, slow)
+
+
+def ranger(x, rate, memory, k, h):
+    inner, slow = (None, x) if memory is None else memory
+    x, inner = radam(x, rate, inner, k, h)
+    if k % h["sync_steps"] == 0:
+        slow = slow + h["alpha"] * (x - slow)
+        x = slow
+    return x, (inner, slow)
+
+
 def radam(x, rate, memory, k, h):
     """Liu et al. 2019, algorithm 2, with the threshold of 5 that the authors' code has (the paper says 4)."""
     g = gradient(x, k)
@@ -114,11 +179,14 @@ def lion(x, rate, m, k, h):
 
 
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+INNER_MOMENTUM = {"name": "momentum", "momentum": 0.8, "form": "velocity"}
 TWINS = {
     "sgd": ("sgd", sgd, {}),
+    "gd": ("gd", sgd, {}),
     "momentum": ("momentum", momentum, {"momentum": 0.9}),
     "momentum, velocity form": ("momentum", velocity, {"momentum": 0.9, "form": "velocity"}),
     "nesterov": ("nesterov", nesterov, {"momentum": 0.9}),
+    "nesterov in two steps": ("nesterov", nesterov, {"momentum": 0.9, "form": "lookahead"}),
     "adagrad": ("adagrad", adagrad, {"eps": 1e-7}),
     "adadelta": ("adadelta", adadelta, {"rho": 0.95, "eps": 1e-6}),
     "rmsprop": ("rmsprop", rmsprop, {"decay": 0.9, "eps": 1e-8}),
@@ -126,14 +194,27 @@ TWINS = {
     "rmsprop centred": ("rmsprop", rmsprop, {"decay": 0.9, "eps": 1e-3, "centered": True}),
     "adam": ("adam", adam, ADAM),
     "adam with large eps": ("adam", adam, {**ADAM, "eps": 0.1}),
+    "adam without correction": ("adam", uncorrected_adam, {**ADAM, "bias_correction": False}),
+    "nadam": ("nadam", nadam, ADAM),
+    "adamax": ("adamax", adamax, ADAM),
+    "amsgrad": ("amsgrad", amsgrad, {**ADAM, "b2": 0.9}),
+    "rprop": ("rprop", rprop, {"shrink": 0.5, "grow": 1.2, "min_step": 0.01, "max_step": 0.05}),
+    "lookahead": (
+        "lookahead",
+        lookahead,
+        {"inner": INNER_MOMENTUM, "sync_steps": 5, "alpha": 0.3},
+    ),
+    "ranger": ("ranger", ranger, {**ADAM, "sync_steps": 6, "alpha": 0.5}),
     "adamw": ("adamw", adam, {**ADAM, "weight_decay": 0.01}),
     "radam": ("radam", radam, ADAM),
     "lion": ("lion", lion, {"b1": 0.9, "b2": 0.99}),
 }
 
 
-def ours(name: str, hypers: dict[str, Any]) -> np.ndarray:
+def ours(name: str, hypers: dict[str, Any], *, given: Any = None) -> np.ndarray:
+    """The weights after each step, at the given rates or those of `rates`."""
     rule = recipes.rule(choice("optimizer", name, **hypers))
+    changing = rates() if given is None else given
     params = {"dense_0": {"kernel": jnp.asarray(START)}}
 
     def step(carry: Any, given: Any) -> tuple[Any, jax.Array]:
@@ -145,7 +226,7 @@ def ours(name: str, hypers: dict[str, Any]) -> np.ndarray:
         return (params, state), params["dense_0"]["kernel"]
 
     _, path = jax.lax.scan(
-        step, (params, rule.init(params)), (jnp.asarray(rates()), jnp.asarray(NOISE))
+        step, (params, rule.init(params)), (jnp.asarray(changing), jnp.asarray(NOISE))
     )
     return np.asarray(path)
 
@@ -171,6 +252,109 @@ def test_both_forms_of_nesterov_walk_the_same_path():
         x = x + v
         y, w = nesterov(y, rate, w, k, {"momentum": m})
         np.testing.assert_allclose(y, x + m * v, rtol=1e-9, atol=1e-12)
+
+
+def test_momentum_forms_agree_while_the_rate_stays_and_part_when_it_falls():
+    constant, falling = np.full(STEPS, 0.02), 0.02 * 0.97 ** np.arange(STEPS)
+    with jax.enable_x64(True):
+        heavy, velocity = (
+            [ours("momentum", {"form": form}, given=r) for r in (constant, falling)]
+            for form in ("heavy_ball", "velocity")
+        )
+    np.testing.assert_allclose(heavy[0], velocity[0], rtol=1e-10)
+    np.testing.assert_allclose(heavy[1][0], velocity[1][0], rtol=1e-12)
+    assert np.max(np.abs(heavy[1] - velocity[1])) > 1e-2
+
+
+def test_two_steps_of_nesterov_follow_a_changing_momentum_and_evaluate_x():
+    """x and v of the paper, with the momentum of each step; the gradient is taken with that of the step before."""
+    rule = recipes.rule(choice("optimizer", "nesterov", form="lookahead"))
+    with jax.enable_x64(True):
+        params = {"w": jnp.asarray(START)}
+        state = rule.init(params)
+        x, v, last = START.copy(), np.zeros(4), 0.0
+        for k in range(1, 31):
+            m = 0.5 + 0.4 * k / 30
+            grads = {"w": jnp.asarray(gradient(np.asarray(params["w"]), k))}
+            v = m * v - 0.02 * gradient(x + last * v, k)
+            x, last = x + v, m
+            hypers = {"learning_rate": 0.02, "momentum": m}
+            updates, state = rule.update(grads, state, params, hypers)
+            params = jax.tree.map(jnp.add, params, updates)
+            np.testing.assert_allclose(params["w"], x + m * v, rtol=1e-9)
+            np.testing.assert_allclose(rule.evaluated(state, params, hypers)["w"], x, rtol=1e-9)
+
+
+def test_rewritten_nesterov_evaluates_what_it_trains():
+    assert recipes.rule(choice("optimizer", "nesterov")).evaluated is None
+
+
+def test_adam_without_bias_correction_is_biased_at_the_start():
+    """Both means start at 0: the first step is (1-b1) / sqrt(1-b2) of the corrected one, which is the rate."""
+    params, grads = {"w": jnp.zeros(3)}, {"w": jnp.array([0.5, -2.0, 30.0])}
+    first = {}
+    for is_corrected in (True, False):
+        adam = recipes.rule(choice("optimizer", "adam", bias_correction=is_corrected))
+        updates, _ = adam.update(grads, adam.init(params), params, {"learning_rate": 0.1})
+        first[is_corrected] = np.asarray(updates["w"])
+    np.testing.assert_allclose(np.abs(first[True]), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(
+        first[False] / first[True], (1 - 0.9) / np.sqrt(1 - 0.999), rtol=1e-4
+    )
+
+
+def test_lookahead_evaluates_its_slow_weights():
+    rule = recipes.rule(choice("optimizer", "lookahead", inner="sgd", sync_steps=2, alpha=0.5))
+    params, grads = {"w": jnp.zeros(1)}, {"w": jnp.ones(1)}
+    state, seen = rule.init(params), []
+    for _ in range(4):
+        updates, state = rule.update(grads, state, params, {"learning_rate": 1.0})
+        params = jax.tree.map(jnp.add, params, updates)
+        slow = rule.evaluated(state, params, {})
+        seen.append((float(params["w"][0]), float(slow["w"][0])))
+    assert seen == [(-1.0, 0.0), (-1.0, -1.0), (-2.0, -1.0), (-2.0, -2.0)]
+
+
+CANNOT_BE_WRAPPED = ["lookahead", "ranger", "mechanic", "sam", "schedule_free", "momo", "lbfgs"]
+
+
+@pytest.mark.parametrize("wrapper", ["lookahead", "mechanic", "sam"])
+@pytest.mark.parametrize("inner", CANNOT_BE_WRAPPED)
+def test_what_cannot_be_wrapped_is_refused(wrapper: str, inner: str):
+    with pytest.raises(
+        SpecError,
+        match=rf"train\.optimizer\.inner: must be a first-order rule .* got '{inner}'.*adam",
+    ):
+        recipes.rule(choice("optimizer", wrapper, inner=inner))
+
+
+def test_the_rate_stands_with_the_rule_that_wraps():
+    with pytest.raises(
+        SpecError,
+        match=r"inner\.learning_rate: must be left out, got 0\.5: .*Use train\.learning_rate",
+    ):
+        recipes.rule(choice("optimizer", "lookahead", inner={"name": "sgd", "learning_rate": 0.5}))
+
+
+def test_unknown_inner_rule_names_the_nearest():
+    with pytest.raises(SpecError, match=r"inner: must be one of .* got 'adm'\. Use adam"):
+        recipes.rule(choice("optimizer", "lookahead", inner="adm"))
+
+
+def test_every_first_order_rule_can_be_wrapped():
+    """One step of each inside lookahead is its own step, since the first interpolation comes later."""
+    params = {"dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}
+    grads = jax.tree.map(lambda x: 0.3 * x, params)
+    for name in rules.INNER:
+        row = CATALOG["optimizer"][name]
+        if (name in rules.EVALUATED and name != "nesterov") or row.facts.get("needs"):
+            continue
+        found = []
+        for one in (choice("optimizer", name), choice("optimizer", "lookahead", inner=name)):
+            rule = recipes.rule(one)
+            updates, _ = rule.update(grads, rule.init(params), params, {"learning_rate": 0.1})
+            found.append(updates)
+        jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_adam_with_l2_is_not_adamw():
