@@ -224,6 +224,73 @@ def report(folder: Folder) -> None:
     print(reports.write(folder))
 
 
+@app.command()
+def surface(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The surface, e.g. ravine.")
+    ] = None,
+    *,
+    list_: Annotated[bool, typer.Option("--list", help="List the surfaces and stop.")] = False,
+    optimizer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help="An update rule, with options as in momentum:momentum=0.95. May be repeated. Default: the usual seven.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="One rate for all. Default: each rule's best."),
+    ] = None,
+    budget: Annotated[
+        int, typer.Option(metavar="NUMBER", help="How many rates are tried for each rule.")
+    ] = 40,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Between which rates. Default: 1e-5,100."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="How many steps. Default: the surface's."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Where all rules start. Default: the surface's."),
+    ] = None,
+    noise: Annotated[
+        float,
+        typer.Option(metavar="STD", help="Standard deviation of noise on the gradient."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="SEED", help="Seed of the noise.")] = 0,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Where. Default: runs/surfaces.", show_default=False),
+    ] = Path("runs/surfaces"),
+) -> None:
+    """Draw how update rules move on a 2-D surface: a page and a still figure."""
+    from lanework import surfaces
+
+    if list_:
+        print(surfaces.listing())
+        return
+    if name is None:
+        names = ", ".join(surfaces.SURFACES)
+        raise typer.BadParameter(f"must have the name of a surface. Use one of {names}.")
+    asked = surfaces.request(
+        surfaces.find(name),
+        optimizer or (),
+        rate=rate,
+        budget=budget,
+        rates=rates,
+        steps=steps,
+        start=start,
+        noise=noise,
+        seed=seed,
+    )
+    drawn = surfaces.draw(asked, folder=out)
+    print(f"{drawn.summary}\n\nPage:   {drawn.page}\nFigure: {drawn.figure}")
+
+
 # Progress --------------------------------------------------------------------------------------
 
 
