@@ -170,6 +170,64 @@ def plan(study: StudyFile, *, memory: Memory = None) -> None:
     print(api.Study.from_file(study).plan(memory=memory).text())
 
 
+def _at_least_one(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise typer.BadParameter(f"must be a whole number >= 1, got {value}. Use for example 5.")
+    return value
+
+
+@app.command()
+def rate(
+    study: StudyFile,
+    *,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS",
+            callback=_at_least_one,
+            help="Epochs of a run of the search. Default: some hundred steps, at most the study's.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            callback=_at_least_one,
+            help="Seeds of each rate. Default: 5.",
+            show_default=False,
+        ),
+    ] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where. Default: runs/NAME-OF-THE-STUDY-rate."),
+    ] = None,
+    memory: Memory = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
+    ] = False,
+) -> None:
+    """Search for the learning rate of each recipe of a study, and say why."""
+    from lanework.api import rates
+
+    try:
+        with _display(is_quiet=quiet) as watcher:
+            found, page = rates.rate(
+                study,
+                epochs=budget,
+                num_seeds=seeds,
+                folder=out,
+                memory=memory,
+                progress=watcher,
+            )
+    except KeyboardInterrupt:
+        print("Interrupted. Nothing of a search for a rate is kept.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(f"{rates.summary(found)}\n\nPage: {page}")
+    if all(one.rate is None for one in found.recipes):
+        print("No rate trained any recipe; the page says what was tried.", file=sys.stderr)
+        raise typer.Exit(NO_GOOD_RUN)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[
