@@ -392,7 +392,7 @@ def test_a_best_rate_at_the_edge_is_told() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOG["optimizer"])
 def test_every_rule_of_the_catalogue_moves_downhill(name: str) -> None:
-    asked = asked_for("bowl", [name], steps=40, budget=8)
+    asked = asked_for("bowl", [name], steps=100, budget=8)
     (one,) = race(asked).trajectories
     assert one.diverged_at is None
     assert one.values[-1] < 0.9 * one.values[0]
@@ -452,6 +452,15 @@ def test_every_surface_makes_a_small_page_and_a_readable_figure(surface: Surface
 def test_formulas_are_set_with_powers() -> None:
     assert formula(find("double_well")) == "f = x\u2074 / 4 \u2212 x\u00b2 / 2 + 0.15 x + y\u00b2"
     assert not any(set("^-") & set(formula(surface)) for surface in SURFACES.values())
+
+
+def test_the_page_says_what_noise_does_to_late_arrivals() -> None:
+    quiet = made(spiral("a", 20))
+    noisy = Race(replace(quiet.asked, noise=0.5), quiet.trajectories)
+    words = "shortly before the end may have done so by luck"
+    assert words not in page(quiet)
+    assert words in page(noisy)
+    assert "noise 0.5 on the gradient" in still(noisy)
 
 
 def test_labels_are_escaped() -> None:

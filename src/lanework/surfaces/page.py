@@ -133,6 +133,10 @@ def _about(race: Race) -> str:
             "lowest. Rates that diverged are left out. The best rate was chosen on this very path, so it flatters every "
             "rule, and luck counts."
         )
+    if race.asked.noise:
+        parts.append(
+            "With noise, a rule that arrives shortly before the end may have done so by luck: it need not have stayed."
+        )
     parts.append(
         "Steps are counted, not evaluations: a rule that searches along a line looks at the surface several times a step."
     )
