@@ -218,7 +218,7 @@ _ROWS: Final = (
     Surface(
         _row(
             "himmelblau",
-            "Four minima of equal depth; which one is reached depends on the rule.",
+            "Four minima of equal depth around a hilltop: small differences at the start decide.",
             "(x^2 + y - 11)^2 + (x + y^2 - 7)^2",
             "Himmelblau 1972, Applied nonlinear programming",
         ),
