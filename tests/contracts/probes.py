@@ -60,6 +60,12 @@ def quadratic_start() -> Any:
     return {"dense_0": {"kernel": jnp.full((2, 3), -1.0), "bias": jnp.zeros((3,))}}
 
 
+def uneven_start() -> Any:
+    """No two weights alike, some of them near the minimum."""
+    kernel = jnp.array([[2.0, 0.5, -1.5], [-0.5, 1.02, 0.2]])
+    return {"dense_0": {"kernel": kernel, "bias": jnp.array([0.3, 0.98, -0.7])}}
+
+
 def leaves_like(tree: Any) -> list[tuple[tuple[int, ...], str]]:
     return [(jnp.shape(leaf), str(jnp.asarray(leaf).dtype)) for leaf in jax.tree.leaves(tree)]
 
