@@ -505,7 +505,7 @@ def _shade(view: _View, x: Row, start: float | None) -> list[Spec]:
     bad = palette.variable("bad")
     return [
         {"data": {"values": values}, "mark": {"type": "rect", "color": bad, "opacity": 0.12, "clip": True}, "encoding": {"x": x, "x2": {"field": "to"}, "y": {"value": 0}, "y2": {"value": "height"}}},
-        {"data": {"values": values}, "mark": {"type": "text", "align": "left", "baseline": "bottom", "dx": 4, "dy": -4, "fontSize": 11, "color": bad}, "encoding": {"x": x, "y": {"value": "height"}, "text": {"field": "t"}}},
+        {"data": {"values": values}, "mark": {"type": "text", "align": "right", "baseline": "bottom", "dx": -4, "dy": -4, "fontSize": 11, "color": bad}, "encoding": {"x": {"value": "width"}, "y": {"value": "height"}, "text": {"field": "t"}}},
     ]  # fmt: skip
 
 
