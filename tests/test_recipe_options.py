@@ -277,3 +277,24 @@ def test_newton_refuses_a_large_network_with_the_memory_it_would_need() -> None:
 )
 def test_bad_options_are_told_with_their_place(train: dict[str, Any], path: str) -> None:
     assert path in refused(**train)
+
+
+# ---- learning_rate: auto ----------------------------------------------------------------------------
+
+
+def test_auto_finds_a_rate_says_why_and_keeps_it_on_resume(tmp_path: Path) -> None:
+    study = lanework.Study(
+        study="auto",
+        data="iris",
+        model=NET,
+        train={"epochs": 4, "batch_size": 16, "learning_rate": "auto"},
+    )
+    assert study.plan().record()["runs"] == 1  # trains nothing
+    results = study.run(tmp_path / "out")
+    (found,) = events(results, "rate_found")
+    assert 1e-4 < found.data["learning_rate"] < 1.0
+    assert found.data["reason"]
+    again = study.run(tmp_path / "out", resume=True)
+    assert [event.data["learning_rate"] for event in events(again, "rate_found")] == [
+        found.data["learning_rate"]
+    ]

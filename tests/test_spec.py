@@ -58,7 +58,7 @@ def test_every_default_is_filled_in() -> None:
     spec = make()
     assert spec.model.options == CATALOG["net"]["mlp"].defaults()
     assert spec.train.optimizer == Choice(
-        name="adam", options={"b1": 0.9, "b2": 0.999, "eps": 1e-08}
+        name="adam", options={"b1": 0.9, "b2": 0.999, "eps": 1e-08, "bias_correction": True}
     )
     assert spec.train.learning_rate == 0.001
     assert spec.train.loss == Choice(name="cross_entropy")
@@ -435,6 +435,9 @@ def test_names_of_traced_values() -> None:
         "l2": 0.0,
         "weight_decay": 0.0,
         "label_smoothing": 0.0,
+        "gradient_noise": 0.0,
+        "weight_noise": 0.0,
+        "input_noise": 0.0,
         "clip_norm": 2.0,
         "optimizer.momentum": 0.9,
         "schedule.every": 10.0,
@@ -503,6 +506,7 @@ CHOICES = [
     for name, row in CATALOG[kind].items()
     for hyper in row.hypers
     if hyper.kind == "float" and hyper.name not in ("b1", "b2")
+    if (hyper.low is None or hyper.low <= 0.3) and (hyper.high is None or hyper.high > 0.6)
 ]
 
 

@@ -187,12 +187,12 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "negative-rate",
         {"train": {"learning_rate": -1}},
-        "train.learning_rate: must be > 0, got -1. Use for example 0.001.",
+        "train.learning_rate: must be a number > 0, got -1. Use for example 0.001, or auto.",
     ),
     (
         "rate-with-the-rule",
         {"train": {"optimizer": {"name": "sgd", "learning_rate": 0}}},
-        "train.optimizer.learning_rate: must be > 0, got 0. Use for example 0.001.",
+        "train.optimizer.learning_rate: must be a number > 0, got 0. Use for example 0.001, or auto.",
     ),
     (
         "rate-twice",
@@ -203,7 +203,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "rate-not-finite",
         {"train": {"learning_rate": float("nan")}},
-        "train.learning_rate: must be a finite number, got nan. Use for example 0.001.",
+        "train.learning_rate: must be a number > 0, got nan. Use for example 0.001, or auto.",
     ),
     (
         "epochs-in-quotes",
@@ -401,7 +401,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "value-of-a-factor",
         {"compare": {"optimizer": ["sdg"]}},
-        "compare.optimizer[0]: must be the name of an optimizer, got 'sdg'. Did you mean sgd?",
+        "compare.optimizer[0]: must be the name of an optimizer, got 'sdg'. Did you mean sgd, dog or dowg?",
     ),
     (
         "rate-of-rule-and-factor",
@@ -413,7 +413,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "option-some-rules-lack",
         {"compare": {"optimizer": ["sgd", "momentum"], "optimizer.momentum": [0.5]}},
         "compare.optimizer.momentum[0]: must be an option of sgd, got 'momentum' = 0.5. "
-        "momentum, nesterov and rmsprop have it; sgd does not.",
+        "momentum, nesterov, rmsprop and 6 more have it; sgd does not.",
     ),
     (
         "part-of-a-number",

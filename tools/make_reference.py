@@ -21,12 +21,13 @@ from lanework.catalog import CATALOG, KINDS, Entry, Hyper
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "<!-- Made by `make docs`; do not edit. -->"
-COMMANDS = ("run", "plan", "list", "schema", "show", "report")
+COMMANDS = ("run", "plan", "list", "schema", "show", "report", "rate", "surface")
 SECTIONS = {
     "": "At the top",
     "data": "`data`",
     "SplitSpec": "`data.split`",
     "train": "`train`",
+    "GroupSpec": "`train.groups`",
     "EarlyStopping": "`train.early_stopping`",
     "Heal": "`train.heal`",
 }

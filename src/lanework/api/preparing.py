@@ -34,7 +34,21 @@ class Laid:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study up to the point where something would be trained."""
+    """A study up to the point where something would be trained.
+
+    Attributes:
+        spec: The study, with the task and the searched rates filled in.
+        spec_hash: Hash of its meaning.
+        arms: What is compared.
+        datasets: The data, each configuration once.
+        metric: What arms are ranked by.
+        laid: The programs.
+        memory_bytes: What lanes may use.
+        module: `nnx.Module` class given from Python.
+        warnings: Combinations that are allowed but rarely meant.
+        asked: Hash of the study as it was given.
+        rates: How each `learning_rate: auto` was found, see `rates.resolve_auto`.
+    """
 
     spec: StudySpec
     spec_hash: str
@@ -45,6 +59,8 @@ class Prepared:
     memory_bytes: float
     module: Any = None
     warnings: tuple[str, ...] = ()
+    asked: str = ""
+    rates: tuple[Mapping[str, Any], ...] = ()
 
 
 def prepare(

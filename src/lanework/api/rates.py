@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,13 +45,14 @@ from lanework.spec import (
     StudySpec,
     expand,
     load_study,
+    may_have_auto,
     resolve,
 )
 from lanework.spec.expand import check_arms
 from lanework.spec.sections import plain_config
 from lanework.store import Store
 
-__all__ = ["rate", "resolve_auto", "search", "summary"]
+__all__ = ["rate", "resolve_auto", "search", "stand_in", "summary"]
 
 AUTO: Final = "auto"
 RATE: Final = "train.learning_rate"
@@ -224,7 +225,7 @@ def resolve_auto(
     Raises:
         SpecError: No rate trains a recipe, or there are too many recipes.
     """
-    if not _may_have_auto(spec):
+    if not may_have_auto(spec):
         return spec, []
     arms = expand(spec)
     waiting = [arm for arm in arms if arm.config.train.learning_rate == AUTO]
@@ -245,6 +246,17 @@ def resolve_auto(
         raise SpecError(problems, where=spec.study)
     rates = {arm.index: one.rate for arm, one in zip(waiting, found, strict=True) if one.rate}
     return _with_rates(spec, arms, rates), [_record(one, bench) for one in found]
+
+
+def stand_in(spec: StudySpec) -> StudySpec:
+    """The study with some rate wherever it says auto, for a plan that trains nothing."""
+    if not may_have_auto(spec):
+        return spec
+    arms = expand(spec)
+    waiting = [arm for arm in arms if arm.config.train.learning_rate == AUTO]
+    if not waiting:
+        return _with_base_rate(spec, arms[0].config.train.learning_rate)
+    return _with_rates(spec, arms, {arm.index: RAMP_RANGE[0] for arm in waiting})
 
 
 # ---- which recipes need a rate -------------------------------------------------------------
@@ -631,24 +643,6 @@ def _read(folder: Path, num_jobs: int, bench: _Bench) -> list[list[_Ended]]:
 
 
 # ---- auto ----------------------------------------------------------------------------------
-
-
-def _may_have_auto(spec: StudySpec) -> bool:
-    """Whether the word stands anywhere in the recipes; expanding a study for nothing would cost time."""
-    values = [list(one.settings.values()) for one in spec.compare.recipes]
-    values += [list(one.values) for one in spec.compare.factors]
-    return AUTO in (spec.train.learning_rate, *_texts(values))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text inside of plain values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _texts(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
 
 
 def _with_base_rate(spec: StudySpec, rate: Any) -> StudySpec:

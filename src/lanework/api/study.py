@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,11 @@ class Study:
         Args:
             memory: Bytes that lanes may use; 60 % of the machine's by default.
         """
-        return Plan(self._prepare(memory=memory, known=None))
+        if not specs.may_have_auto(self.spec):
+            return Plan(self._prepare(self.spec, memory=memory, known=None))
+        from lanework.api import rates
+
+        return Plan(self._prepare(rates.stand_in(self.spec), memory=memory, known=None))
 
     def run(
         self,
@@ -158,7 +162,12 @@ class Study:
 
         clock = {"import": time.perf_counter() - begun}
         mark = time.perf_counter()
-        prepared = self._prepare(memory=memory, known=known, is_monitored=is_monitored)
+        spec, found = self._with_rates(target, known=known, memory=memory, progress=progress)
+        if found and known is None:
+            clock["search"] = time.perf_counter() - mark
+            mark = time.perf_counter()
+        prepared = self._prepare(spec, memory=memory, known=known, is_monitored=is_monitored)
+        prepared = replace(prepared, asked=specs.content_hash(self.spec), rates=tuple(found))
         clock["prepare"] = time.perf_counter() - mark
         if known is not None:
             training.check_same(target, prepared)
@@ -175,8 +184,43 @@ class Study:
         )
         return Results(target, module=self._module)
 
+    def _with_rates(
+        self,
+        folder: Path,
+        *,
+        known: Mapping[str, Any] | None,
+        memory: float | None,
+        progress: Watcher | None,
+    ) -> tuple[specs.StudySpec, list[dict[str, Any]]]:
+        """The study with a number wherever it says `learning_rate: auto`, and how each was found."""
+        if not specs.may_have_auto(self.spec):
+            return self.spec, []
+        from lanework.api import rates
+        from lanework.cohort import devices
+
+        if known is None:
+            devices.prepare()
+            return rates.resolve_auto(
+                self.spec,
+                arrays=self._arrays,
+                module=self._module,
+                memory_bytes=memory,
+                tell=progress,
+            )
+        # What was found once stays, whatever this machine would find today.
+        with Store(folder, create=False) as store:
+            asked, found = store.meta("asked"), store.meta("rates")
+        if asked != specs.content_hash(self.spec):
+            return rates.stand_in(self.spec), []  # refused in a moment: it is another study
+        return specs.load_study(folder / "study.yaml"), list(found or [])
+
     def _prepare(
-        self, *, memory: float | None, known: Mapping[str, Any] | None, is_monitored: bool = True
+        self,
+        spec: specs.StudySpec,
+        *,
+        memory: float | None,
+        known: Mapping[str, Any] | None,
+        is_monitored: bool = True,
     ) -> Prepared:
         from lanework.api import preparing
         from lanework.cohort import devices
@@ -184,7 +228,7 @@ class Study:
         devices.prepare()
         strategies = {bucket["key"]: bucket for bucket in (known or {}).get("buckets", [])}
         return preparing.prepare(
-            self.spec,
+            spec,
             arrays=self._arrays,
             module=self._module,
             memory_bytes=memory,

@@ -111,12 +111,17 @@ def _describe(session: Session, *, resume: bool) -> None:
     (session.folder / "study.yaml").write_text(dump_study(prepared.spec))
     store.put_meta("study", prepared.spec.model_dump(mode="json"))
     store.put_meta("hash", prepared.spec_hash)
+    store.put_meta("asked", prepared.asked)
+    store.put_meta("rates", list(prepared.rates))
     store.put_meta("metric", prepared.metric)
     store.put_meta("task", prepared.datasets[0].task)
     store.put_meta("data", [dataset.summary for dataset in prepared.datasets])
     store.put_meta("fingerprints", [dataset.fingerprint for dataset in prepared.datasets])
     store.put_meta("machine", devices.machine())
     store.add_event(None, 0, "planned", f"Programs planned: {len(prepared.laid)}.", {})
+    for found in prepared.rates:
+        text = f"{found['recipe']}: learning rate {found['learning_rate']:.3g}. {found['reason']}"
+        store.add_event(None, 0, "rate_found", text, found)
     for text in prepared.warnings:
         store.add_event(None, 0, "warning", text, {})
     rows = [

@@ -30,7 +30,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "optimizer": "update rules (train.optimizer)",
         "schedule": "schedules of the learning rate (train.schedule) and of other values (train.schedules)",
         "clip": "gradient clipping (train.clip_norm and its relatives)",
-        "penalty": "penalties and smoothing (train.l1, l2, weight_decay, label_smoothing)",
+        "penalty": "penalties, constraints and noise (train.l2, max_norm, gradient_noise, ...)",
         "average": "averages of the weights, evaluated beside them (train.average)",
         "metric": "metrics (report.metric, with the split in front: val_accuracy)",
     }

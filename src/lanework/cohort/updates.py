@@ -50,7 +50,6 @@ def update(
         used: Traced strengths (see `lanework.spec.ZERO_IS_OFF`) that some run of the bucket sets above 0; the others
             cost nothing.
     """
-    clock = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
     groups = _groups(train)
     base = recipes.rule(train.optimizer)
     rule = recipes.grouped(base, groups) if groups else base
@@ -88,11 +87,15 @@ def update(
         updates = recipes.keep_frozen(updates, groups)
         return Told(updates, opt_state, grads, series)
 
-    average = recipes.average(train.average, **clock) if train.average else None
+    average = None
+    if train.average is not None:
+        average = recipes.average(
+            train.average, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+        )
     whole = Update(
         init=rule.init,
         apply=apply,
-        scheduled=_scheduled(train, clock),
+        scheduled=_scheduled(train, total_steps=total_steps, steps_per_epoch=steps_per_epoch),
         series=("grad_norm", "clipped") if clips else (),
         evaluated=rule.evaluated,
         evaluations=curvature.evaluations,
@@ -101,12 +104,21 @@ def update(
     return _accumulated(whole, train.accumulate) if train.accumulate > 1 else whole
 
 
-def _scheduled(train: TrainSpec, clock: Mapping[str, int]) -> Callable[[Hypers, Array], Hypers]:
+def _scheduled(
+    train: TrainSpec, *, total_steps: int, steps_per_epoch: int
+) -> Callable[[Hypers, Array], Hypers]:
     """Hyperparameters at a step: each scheduled one times its factor, under whichever of its names it has."""
-    factors = {"learning_rate": recipes.schedule(train.schedule, **clock)}
-    factors |= {
-        name: recipes.schedule(choice, prefix=f"schedules.{name}", of=name, **clock)
-        for name, choice in train.schedules.items()
+    chosen = {"learning_rate": ("schedule", train.schedule)}
+    chosen |= {name: (f"schedules.{name}", choice) for name, choice in train.schedules.items()}
+    factors = {
+        name: recipes.schedule(
+            choice,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            prefix=prefix,
+            of=name,
+        )
+        for name, (prefix, choice) in chosen.items()
     }
 
     def scheduled(hypers: Hypers, step: Array) -> Hypers:
@@ -177,9 +189,10 @@ def _accumulated(inner: Update, count: int) -> Update:
         def chosen(yes: PyTree, no: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(is_due, a, b), yes, no)
 
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        after = {"inner": chosen(told.opt_state, opt_state["inner"]), "sum": chosen(zeros, total)}
-        return told._replace(updates=chosen(told.updates, zeros), opt_state=after)
+        empty = jax.tree.map(jnp.zeros_like, params)
+        still = jax.tree.map(jnp.negative, empty)  # x + -0.0 is x, also where x is -0.0
+        after = {"inner": chosen(told.opt_state, opt_state["inner"]), "sum": chosen(empty, total)}
+        return told._replace(updates=chosen(told.updates, still), opt_state=after)
 
     def evaluated(opt_state: PyTree, params: PyTree, hypers: Hypers) -> PyTree:
         return inner.evaluated(opt_state["inner"], params, hypers) if inner.evaluated else params

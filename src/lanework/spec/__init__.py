@@ -4,7 +4,7 @@ Imports the catalogue and errors only: no JAX, nothing heavy but pydantic and Py
 """
 
 from lanework.errors import Problem, SpecError
-from lanework.spec.expand import expand, resolve
+from lanework.spec.expand import expand, may_have_auto, resolve
 from lanework.spec.program import TRACED, ZERO_IS_OFF, static_key, traced_values
 from lanework.spec.schema import schema
 from lanework.spec.study import (
@@ -56,6 +56,7 @@ __all__ = [
     "expand",
     "known_task",
     "load_study",
+    "may_have_auto",
     "parse_study",
     "plain_study",
     "resolve",

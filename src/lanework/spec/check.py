@@ -25,6 +25,8 @@ __all__ = [
 
 LONGEST_BITS = 1000
 """Whole numbers longer than this do not fit a float."""
+MOST_NAMED = 3
+"""Names that a message lists before it counts the rest."""
 Checked = tuple[Any, list[Problem]]
 
 
@@ -161,6 +163,8 @@ def _option_hint(row: Entry, key: str) -> str:
     others = [other.name for other in CATALOG[row.kind].values() if _has_option(other, key)]
     if others:
         is_one = len(others) == 1
+        if len(others) > MOST_NAMED + 1:
+            others = [*others[:MOST_NAMED], f"{len(others) - MOST_NAMED} more"]
         return f"{_and(others)} {'has' if is_one else 'have'} it; {row.name} does not."
     known = [hyper.name for hyper in row.hypers]
     return names_hint(key, known) if known else f"{row.name} has no options; remove it."

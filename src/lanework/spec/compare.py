@@ -17,8 +17,8 @@ from lanework.catalog import CATALOG
 from lanework.errors import LaneworkError, Problem
 from lanework.spec.check import check_choice, got, is_number, names_hint
 from lanework.spec.sections import SECTIONS, locate, locate_net
-from lanework.spec.types import CHOICES as KINDS_OF_TRAIN
 from lanework.spec.types import (
+    AUTO,
     OPTIONAL_CHOICES,
     Compare,
     DataSpec,
@@ -29,11 +29,13 @@ from lanework.spec.types import (
     is_own_net,
     wants_whole_batch,
 )
+from lanework.spec.types import CHOICES as KINDS_OF_TRAIN
 
 __all__ = ["CHOICES", "NoPartsError", "apply", "apply_all", "parse_compare", "spread"]
 
 CHOICES: Mapping[str, str] = {f"train.{kind}": kind for kind in KINDS_OF_TRAIN}
 RATE = "train.learning_rate"
+RULE = "train.optimizer"
 _MAX_POINTS = 10_000
 Plain = dict[str, Any]
 
@@ -331,20 +333,25 @@ def _range(scope: _Scope, raw: Mapping[str, Any], *, where: str) -> list[Any]:
 
 
 def _choice(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
-    name, options, problems = check_choice(CHOICES[path], raw, where)
+    is_searched = path == RULE and isinstance(raw, Mapping) and raw.get("learning_rate") == AUTO
+    checked = {k: v for k, v in raw.items() if k != "learning_rate"} if is_searched else raw
+    name, options, problems = check_choice(CHOICES[path], checked, where)
     scope.problems.extend(problems)
     if problems:
         return raw
-    if path == "train.optimizer":
+    if path == RULE:
         is_given = isinstance(raw, Mapping) and "learning_rate" in raw
         if is_given and scope.has_rate:
             text = f"must be given once, got {got(raw['learning_rate'])} here and learning_rate "
             text += "as a factor or key of its own. Remove one of them."
             scope.add(f"{where}.learning_rate", text)
-        if scope.has_rate:
+        base = scope.base["train"]["learning_rate"]
+        if scope.has_rate or (scope.has_base_rate and not is_given and base == AUTO):
             del options["learning_rate"]
+        elif is_searched:
+            options["learning_rate"] = AUTO
         elif scope.has_base_rate and not is_given:
-            options["learning_rate"] = scope.base["train"]["learning_rate"]
+            options["learning_rate"] = base
     return {"name": name, **options} if options else name
 
 

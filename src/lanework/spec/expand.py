@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from lanework.spec.check import got, names_hint
 from lanework.spec.compare import CHOICES, NoPartsError, apply_all
 from lanework.spec.sections import build_config, plain_config
 from lanework.spec.types import (
+    AUTO,
     Arm,
     Choice,
     Factor,
@@ -302,7 +303,8 @@ def _word(factor: Factor, label: str) -> str:
 
 
 def _only_name(config: RunConfig) -> str:
-    return f"{config.train.optimizer.name}, learning_rate={config.train.learning_rate:.3g}"
+    rate = _label(config.train.learning_rate, digits=3)
+    return f"{config.train.optimizer.name}, learning_rate={rate}"
 
 
 def _labels(factor: Factor) -> list[str]:
@@ -353,3 +355,21 @@ def _defaults(name: Any) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def may_have_auto(spec: StudySpec) -> bool:
+    """Whether the word stands anywhere in the recipes; expanding a study for nothing would cost time."""
+    values = [list(one.settings.values()) for one in spec.compare.recipes]
+    values += [list(one.values) for one in spec.compare.factors]
+    return AUTO in (spec.train.learning_rate, *_texts(values))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text inside of plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -45,6 +45,11 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "model": ModelSpec,
     "train": TrainSpec,
 }
+CHANGES_GRADIENT = (
+    *("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive"),
+    "gradient_noise",
+)
+"""Keys of ``train`` after which the gradient is no longer that of the loss."""
 DATA_FOLDER = "LANEWORK_DATA"
 Model = TypeVar("Model", bound=BaseModel)
 Plain = dict[str, Any]
@@ -363,14 +368,12 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
         text += "part at once. Use batch_size: all, or another rule (sgd, lbfgs)."
         problems.append(Problem("train.batch_size", text))
     if needs_objective and train.accumulate > 1:
-        text = f"must be 1 with {rule.name}, got {train.accumulate}: its line search needs the loss of one batch. "
+        text = f"must be 1 with {rule.name}, got {train.accumulate}: the rule asks for the loss of one batch again. "
         problems.append(Problem("train.accumulate", text + "Use a larger batch_size."))
     for place, group in enumerate(train.groups):
-        if needs_objective and not group.frozen:
-            text = f"must freeze its parameters with {rule.name}, got a rule or rate of its own: a line search moves all "
-            problems.append(
-                Problem(f"train.groups[{place}]", text + "parameters together. Use frozen: true.")
-            )
+        if needs_objective:
+            text = f"must be left out with {rule.name}, got {group.match!r}: the rule looks at the loss of all parameters "
+            problems.append(Problem(f"train.groups[{place}]", text + "together. Use another rule."))
         own = group.optimizer
         if own is not None and CATALOG["optimizer"][own.name].facts.get("needs") == "objective":
             text = f"must be a first-order rule in a group, got {own.name!r}. Use for example sgd."
@@ -380,6 +383,11 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
         if name not in known and not hasattr(train, name):
             text = f"must vary something that this recipe has, got {name!r}: {rule.name} has no such option. "
             problems.append(Problem(f"train.schedules.{name}", text + names_hint(name, known)))
+    changed = [name for name in CHANGES_GRADIENT if getattr(train, name)]
+    if needs_objective and changed:
+        text = f"must be left out with {rule.name}, got {getattr(train, changed[0]):g}: the rule compares gradients with "
+        text += "the loss they belong to, which this changes. Remove it, or use another rule."
+        problems.append(Problem(f"train.{changed[0]}", text))
     if train.l1_proximal and train.l1 == 0:
         text = "must come with l1 > 0, got true with l1 0: there is nothing to shrink by. Set train.l1."
         problems.append(Problem("train.l1_proximal", text))
