@@ -19,7 +19,7 @@ from pathlib import Path
 
 import measure
 import page
-from cases import CASES, EXTRA_CASES, PEERS, Case
+from cases import CASES, EXTRA_CASES, LANEWORK, PEERS, Case
 from checks import lines
 from contenders import (
     HERE,
@@ -44,6 +44,8 @@ def main() -> int:
         )
         case = run_case(name, options)
         case |= {"measured_at": now(), "commit": measure.commit(ROOT)}
+        if options.contenders:
+            case = put_into(result["cases"][name], case)
         result["cases"][name] = case
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")  # after each case: nothing is lost
@@ -55,6 +57,13 @@ def main() -> int:
         "failed" in one for case in result["cases"].values() for one in _contenders(case)
     )
     return 1 if has_failed else 0
+
+
+def put_into(before: dict, case: dict) -> dict:
+    """A case with some contenders measured anew; each says at which commit."""
+    stamp = {"commit": case["commit"], "measured_at": case["measured_at"]}
+    anew = {name: record | stamp for name, record in case["contenders"].items()}
+    return before | {"contenders": before["contenders"] | anew}
 
 
 def _contenders(case: dict) -> list[dict]:
@@ -74,6 +83,12 @@ def parse() -> argparse.Namespace:
         type=_names([*PEERS, "none"]),
         default=None,
         help=f"peers: {','.join(PEERS)}, or none",
+    )
+    parser.add_argument(
+        "--contenders",
+        type=_names([*LANEWORK, *PEERS]),
+        default=None,
+        help="measure only these anew, into the result file given with --into",
     )
     parser.add_argument("--reps", type=int, default=5, help="repetitions (median is reported)")
     parser.add_argument("--slow-s", type=float, default=30, help="a contender is slow above this")
@@ -156,7 +171,8 @@ def run_contest(case: Case, folder: Path, options: argparse.Namespace) -> dict:
     place = Workplace(folder, study, folder / "job.json", peer_runs)
     peers = case.peers if options.peers is None else [p for p in options.peers if p != "none"]
     peers = peers if case.peers else ()  # a case without peers (memory) stays without
-    contenders: dict[str, dict] = {name: {"repetitions": []} for name in (*case.lanework, *peers)}
+    names = options.contenders or (*case.lanework, *peers)
+    contenders: dict[str, dict] = {name: {"repetitions": []} for name in names}
     for name, record in contenders.items():
         if reason := why_skipped(name):
             record["skipped"] = reason

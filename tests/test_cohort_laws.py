@@ -19,7 +19,7 @@ import pytest
 from lanework import models, recipes
 from lanework.cohort import compiled, devices, lanes, loop, snapshot
 from lanework.cohort.program import Shapes, Strategy
-from lanework.cohort.step import Lane, Problem, Update, Watch, fresh_lane, train_step
+from lanework.cohort.step import Lane, Problem, Told, Update, Watch, fresh_lane, train_step
 from lanework.data import batch_indices
 
 BATCH, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 16, 150, 8, 3
@@ -78,9 +78,9 @@ def adam() -> Update:
     )
     rule = recipes.rule(choice)
 
-    def apply(grads: Any, opt_state: Any, params: Any, *, hypers: Any, step: Any) -> Any:
+    def apply(grads: Any, opt_state: Any, params: Any, *, hypers: Any, **_: Any) -> Told:
         updates, opt_state = rule.update(grads, opt_state, params, hypers)
-        return updates, opt_state, grads
+        return Told(updates, opt_state, grads, {})
 
     return Update(rule.init, apply)
 

@@ -19,7 +19,7 @@ from lanework.health import probes
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Hypers: TypeAlias = Mapping[str, Array]
-_Carry: TypeAlias = tuple[Any, Any, Any]  # lane, series by step, gradient norms of the last step
+_Carry: TypeAlias = tuple[Any, Any]  # lane, series by step
 
 
 class Problem(NamedTuple):
@@ -292,10 +292,9 @@ def train_steps(
     """
     empty = jnp.zeros((index.shape[0],), jnp.float32)
     series = dict.fromkeys(("loss", *update.series), empty)
-    seen = probes.unseen(problem.layer_names) if watch.is_monitored else None
 
-    def body(i: Array, carry: _Carry) -> _Carry:
-        lane, series, seen = carry
+    def step(i: Array, carry: _Carry) -> tuple[_Carry, Told]:
+        lane, series = carry
         batch = gather(data["train"], lax.dynamic_index_in_dim(index, i, keepdims=False))
         lane, loss, told = train_step(problem, update, lane, batch=batch, hypers=hypers)
         now = {"loss": loss, **told.series}
@@ -303,28 +302,19 @@ def train_steps(
             name: lax.dynamic_update_index_in_dim(row, now[name].astype(jnp.float32), i, 0)
             for name, row in series.items()
         }
-        if watch.is_monitored:
-            is_last = i == num_steps - 1
-            seen = lax.cond(
-                is_last, lambda: probes.layer_norms(problem.layer_names, told.grads), lambda: seen
-            )
-        return lane, series, seen
+        return (lane, series), told
+
+    def body(i: Array, carry: _Carry) -> _Carry:
+        return step(i, carry)[0]
 
     if not watch.is_monitored:
-        lane, series, _ = lax.fori_loop(0, num_steps, body, (lane, series, None))
+        lane, series = lax.fori_loop(0, num_steps, body, (lane, series))
         return lane, series, {}
-
-    # Two rounds of one loop, all steps but the last and then the last: the weights between them give the last update without
-    # keeping every update of the inner loop in memory, which would cost a tenth of the time of a small network.
-    def one_round(number: Array, carry: tuple[_Carry, PyTree]) -> tuple[_Carry, PyTree]:
-        inner, _ = carry
-        first = jnp.where(number == 0, 0, num_steps - 1)
-        last = jnp.where(number == 0, num_steps - 1, num_steps)
-        return lax.fori_loop(first, last, body, inner), inner[0].params
-
-    start = ((lane, series, seen), lane.params)
-    (lane, series, grad_norm), before = lax.fori_loop(0, 2, one_round, start)
-    return lane, series, probes.norms(problem.layer_names, before, lane.params, grad_norm)
+    # The last step stands outside of the loop: looking at it inside, under a condition, would slow every step down.
+    before, series = lax.fori_loop(0, num_steps - 1, body, (lane, series))
+    (lane, series), told = step(num_steps - 1, (before, series))
+    seen = probes.norms(problem.layer_names, before.params, lane.params, told.grads)
+    return lane, series, seen
 
 
 def train_segment(

@@ -22,18 +22,13 @@ def _norm(tree: PyTree) -> jax.Array:
     return jnp.sqrt(total)
 
 
-def unseen(layer_names: Sequence[str]) -> jax.Array:
-    """Gradient norms before anything was seen: zeros, [layer]."""
-    return jnp.zeros((len(layer_names),), jnp.float32)
-
-
 def layer_norms(layer_names: Sequence[str], tree: PyTree) -> jax.Array:
     """L2 norm of everything below each first-level name, [layer]; non-finite values stay visible."""
     return jnp.stack([_norm(tree[name]) for name in layer_names])
 
 
 def norms(
-    layer_names: Sequence[str], before: PyTree, after: PyTree, grad_norm: jax.Array
+    layer_names: Sequence[str], before: PyTree, after: PyTree, grads: PyTree
 ) -> dict[str, jax.Array]:
     """What is recorded of the last step of a segment.
 
@@ -41,7 +36,7 @@ def norms(
         layer_names: First-level names of the parameters, in forward order.
         before: Weights before the step.
         after: Weights after it.
-        grad_norm: Norms of the gradients as the rule saw them, [layer].
+        grads: Gradients as the rule saw them.
 
     Returns:
         `grad_norm`, `param_norm` (before the step) and `update_ratio` = ||update|| / (||weights|| + 1e-12), each [layer].
@@ -53,7 +48,7 @@ def norms(
     update = layer_norms(layer_names, jax.tree.map(jnp.subtract, after, before))
     param_norm = layer_norms(layer_names, before)
     return {
-        "grad_norm": grad_norm,
+        "grad_norm": layer_norms(layer_names, grads),
         "param_norm": param_norm,
         "update_ratio": update / (param_norm + 1e-12),
     }
