@@ -103,25 +103,24 @@ def peak_fraction(result: dict, case: dict, bar: Bar) -> float | None:
 
 
 def watching_fraction(case: dict) -> float | None:
-    """Training time with records and monitoring over the time without, minus 1.
-
-    Of the fastest repetition of each: other work on the machine only ever adds time, here easily more than what is looked for.
-    """
+    """Training time with records and monitoring over the time without, minus 1."""
     on, off = (
-        fastest(case["contenders"].get(name, {}))
+        seconds_per_sample(case.get("contenders", {}).get(name, {}))
         for name in ("lanework_watched", "lanework_unwatched")
     )
     return on / off - 1 if on and off else None
 
 
-def fastest(contender: dict) -> float | None:
-    """Seconds per sample in the fastest repetition; None when it was not measured."""
-    found = [
-        row["training_s"] / row["training_samples"]
-        for row in contender.get("repetitions", ())
-        if row.get("training_s") and row.get("training_samples")
-    ]
-    return min(found, default=None)
+def watching_of_fastest(case: dict) -> float | None:
+    """The same of the fastest repetition of each."""
+
+    def fastest(name: str) -> float | None:
+        rows = case.get("contenders", {}).get(name, {}).get("repetitions", ())
+        known = [row for row in rows if row.get("training_s") and row.get("training_samples")]
+        return min((row["training_s"] / row["training_samples"] for row in known), default=None)
+
+    on, off = fastest("lanework_watched"), fastest("lanework_unwatched")
+    return on / off - 1 if on and off else None
 
 
 def single(result: dict, case: dict, bar: Bar) -> float | None:

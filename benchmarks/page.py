@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from cases import CASES, EXTRA_CASES, LANEWORK, PEERS
-from checks import Check, checks, median, rate, show
+from checks import Check, checks, median, rate, show, watching_fraction, watching_of_fastest
 
 HERE = Path(__file__).resolve().parent
 
@@ -94,6 +94,7 @@ def page(result: dict, reasons: dict[str, str], source: str) -> str:
     found = checks(result)
     parts = [head(result, source), *(bar_row(one) for one in found), missed(found, reasons)]
     parts += [contest(name, result["cases"][name]) for name in CASES if name in result["cases"]]
+    parts.append(watching(result))
     parts.append(rules(result["cases"].get("rules")))
     parts.append(start(result["cases"].get("start")))
     settings = result["settings"]
@@ -195,7 +196,20 @@ def contest(name: str, case: dict) -> str:
     ]
     if absent:
         lines.append("\nNot measured: " + "; ".join(absent) + ".")
+    lines += anew(case)
     return "\n".join(lines)
+
+
+def anew(case: dict) -> list[str]:
+    """Contenders that were measured at another commit than the rest of their case."""
+    by_commit: dict[str, list[str]] = {}
+    for key, one in case["contenders"].items():
+        if one.get("commit", case.get("commit")) != case.get("commit"):
+            by_commit.setdefault(one["commit"], []).append(label(key))
+    return [
+        f"\nMeasured later, at commit `{commit[:12]}`: {'; '.join(names)}."
+        for commit, names in by_commit.items()
+    ]
 
 
 def why_absent(contender: dict) -> str:
@@ -221,6 +235,22 @@ def contender_row(name: str, contender: dict) -> str:
         f"| {f'{accuracy:.3f}' if accuracy is not None else '-'} "
         f"| {rows[0].get('facts', {}).get('num_runs', '-')} | {len(rows)} |"
     )
+
+
+def watching(result: dict) -> str:
+    """How sure the price of watching is: two ways to take it from the same repetitions."""
+    lines = []
+    for name, case in result["cases"].items():
+        both = watching_fraction(case), watching_of_fastest(case)
+        if "contenders" in case and None not in both:
+            count = len(case["contenders"]["lanework_watched"]["repetitions"])
+            lines.append(
+                f"- {name.upper()}: {100 * both[0]:+.1f} % by the medians, {100 * both[1]:+.1f} % by the fastest repetition of each "
+                f"({count} repetitions)."
+            )
+    head = "\n## How sure the price of watching is\n\nOne repetition differs from the next by more than what is looked for, so "
+    head += "both ways to take the figure are given; below 0 means that it cannot be told from nothing.\n\n"
+    return head + "\n".join(lines) + "\n" if lines else ""
 
 
 RULES = """

@@ -335,7 +335,8 @@ WRAPPERS = (
             _positive("s_init", 1e-6, "where s starts"),
             _eps(1e-8),
         ),
-        notes="Not for inner rules that normalise by layer (lamb, lars).",
+        notes="Not for inner rules that normalise by layer (lamb, lars). As in Optax, h is limited by the wealth's last m "
+        "before r is updated, and D is found again as (x - x_0) / (s + e); the paper does neither.",
     ),
     _rule(
         "sam",
@@ -373,7 +374,7 @@ ADAPTIVE = (
     _rule(
         "acprop",
         "AdaBelief whose divisor is that of the step before; the gradient itself is on top.",
-        formula="m = b1 m + (1-b1) g; x -= a g / (sqrt(s / (1-b2^(k-1))) + e), 1 below in the first "
+        formula="m = b1 m + (1-b1) g; x -= a g / (sqrt(s / (1-b2^(k-1))) + e), 1 + e below in the first "
         "step; s = b2 s + (1-b2) (g-m_old)^2 + e",
         source="Zhuang et al. 2021, https://arxiv.org/abs/2110.05454",
         hypers=(_rate(0.001), *_betas(1e-16)),
@@ -495,7 +496,8 @@ ADAPTIVE = (
             _count("update_interval", 10, "s, steps between two estimates of the curvature"),
         ),
         notes="By Hutchinson's estimate, since the rule sees the loss and not the outputs that the "
-        "Gauss-Newton estimate wants. In lanes it is computed in every step, thrice the work of sgd.",
+        "Gauss-Newton estimate wants. In lanes it is computed in every step, thrice the work of sgd. The "
+        "bias correction of m is Optax's; algorithm 3 has none.",
         facts=_NEEDS_LOSS,
     ),
     _rule(
@@ -557,7 +559,7 @@ BY_LAYER = (
     _rule(
         "lars",
         "Momentum whose step in each tensor is as long as a share of the tensor; for large batches.",
-        formula="u = g + w x; v = m v - a c |x| / |u| u for each tensor; x += v; biases and norms: v = m v - a g",
+        formula="u = g + w x; v = m v - a c |x| / |u| u for each tensor (the paper divides by |g| + w |x|); x += v; biases and norms: v = m v - a g",
         source="You, Gitman and Ginsburg 2017, https://arxiv.org/abs/1708.03888",
         hypers=(
             _rate(1.0, "relative to the size of a tensor, times the trust"),
@@ -612,7 +614,8 @@ BY_LAYER = (
             Hyper("nesterov", "bool", True, "u as in the formula, else v^"),
         ),
         notes="Kernels of more than two axes count as [inputs, units]. The authors use Adam for the "
-        "first and last layer too. The singular values of orth(u) lie between about 0.7 and 1.2.",
+        "first and last layer too. The singular values of orth(u) lie between about 0.7 and 1.2. The bias correction and "
+        "Nesterov-Adam for the rest are Optax's; Jordan has neither.",
     ),
 )
 
@@ -729,7 +732,7 @@ RATE_FREE = (
         "prodigy",
         "Adam that estimates the distance to the solution and takes it for its rate.",
         formula="m, v as in adam of d g; r = sqrt(b2) r + d / d_0 b (g . (x_0 - x)); s = sqrt(b2) s + b d g / d_0; x "
-        "-= b m / (sqrt(v) + d e) + w b x; d = max(d, q r / |s|_1); b = a d sqrt(1-b2^k) / (1-b1^k)",
+        "-= b m / (sqrt(v) + d' e) + w b x; d' = max(d, q r / |s|_1), which is d from then on; b = a d sqrt(1-b2^k) / (1-b1^k)",
         source="Mishchenko and Defazio 2023, https://arxiv.org/abs/2306.06101",
         hypers=(
             _rate(1.0, _ONE),

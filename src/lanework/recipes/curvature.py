@@ -293,6 +293,16 @@ def _hessian(value_and_grad: ValueAndGrad, x: Array) -> Array:
     return lax.map(column, jnp.arange(x.size), batch_size=min(_COLUMNS, x.size))
 
 
+def _one_eigh(matrix: Array) -> tuple[Array, Array]:
+    values, vectors = jnp.linalg.eigh(matrix)
+    return values, vectors
+
+
+# Eigenvalues and eigenvectors, of several lanes one after the other: a batch of matrices is shared out over XLA's threads on a
+# CPU, and with a program on each core those threads are all waiting for it already; nothing would move any more.
+_eigh: Callable[[Array], tuple[Array, Array]] = jax.custom_batching.sequential_vmap(_one_eigh)
+
+
 def newton_direction(hessian: Array, gradient: Array, damping: Array | float) -> Array:
     """The damped Newton direction -(|H| + c I)^-1 g, which leads down on non-convex problems too.
 
@@ -317,7 +327,7 @@ def newton_direction(hessian: Array, gradient: Array, damping: Array | float) ->
     """
     identity = jnp.eye(gradient.size, dtype=gradient.dtype)
     usable = jnp.where(jnp.all(jnp.isfinite(hessian)), hessian, identity)
-    values, vectors = jnp.linalg.eigh(usable)
+    values, vectors = _eigh(usable)
     curvatures = jnp.abs(values) + jnp.asarray(damping, gradient.dtype)
     # Flat directions divide by rounding errors of the steepest one instead of by 0.
     floor = _eps(gradient) * jnp.max(curvatures)
