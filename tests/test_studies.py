@@ -14,7 +14,7 @@ import lanework
 from lanework.spec import expand, load_study
 from tests.helpers import ROOT, data_folder
 
-STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+STUDIES = sorted([*(ROOT / "studies").glob("*.yaml"), *(ROOT / "studies/choosing").glob("*.yaml")])
 NEEDS_DATA = {"adult", "fashion-mnist"}
 
 
@@ -65,12 +65,49 @@ def fashion_mnist(results: dict[str, Any], frame: Any) -> None:
     assert means.idxmax() == cosine
 
 
+def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
+    best = frame.groupby(["optimizer", "learning_rate"])["val_accuracy"].mean().groupby("optimizer")
+    assert best.max().between(0.953, 0.984).all()
+    assert tied_levels(results) == sum(group["standing"] != "untested" for group in results["groups"])
+    assert best.idxmax()["lion"][1] < 1e-3 < 0.1 < best.idxmax()["sgd"][1]
+
+
+def few_epochs(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert means.idxmax() == "prodigy"
+    assert means[["adagrad", "momentum", "nesterov", "rmsprop"]].between(0.89, 0.95).all()
+    assert means["sgd"] < 0.8
+    assert means[["lion", "radam"]].max() < 0.5
+
+
+def unscaled_inputs(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert (frame["verdict"] == "chance").sum() > 30
+    assert means["sgd, learning_rate=0.001"] > 0.9 > 0.7 > means["sgd, learning_rate=0.01"]
+
+
+def small_and_whole(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["train_loss"].mean()
+    assert abs(means["lbfgs"] - means["newton"]) < 1e-4
+    assert means["lbfgs"] < 0.9 * means.drop(["lbfgs", "newton"]).min()
+
+
+def schedules(results: dict[str, Any], frame: Any) -> None:
+    assert frame.groupby("arm")["val_accuracy"].mean().between(0.95, 0.97).all()
+    assert all(group["standing"] != "worse" for group in results["groups"])
+
+
 EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "adult": adult,
     "breast-cancer": breast_cancer,
     "diabetes": diabetes,
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    "few-epochs": few_epochs,
+    "rules-at-their-best": rules_at_their_best,
+    "schedules": schedules,
+    "small-and-whole": small_and_whole,
+    "unscaled-inputs": unscaled_inputs,
 }
 
 
@@ -80,7 +117,7 @@ def tied_levels(results: dict[str, Any]) -> int:
 
 
 def test_every_study_has_an_expectation() -> None:
-    assert sorted(EXPECTED) == [path.stem for path in STUDIES]
+    assert sorted(EXPECTED) == sorted(path.stem for path in STUDIES)
 
 
 @pytest.mark.slow
