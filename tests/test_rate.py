@@ -250,6 +250,7 @@ def test_the_range_test_finds_the_limit_of_stability(
     )
 
 
+@pytest.mark.slow
 def test_the_rate_found_for_adam_on_digits_is_as_good_as_the_best_of_a_grid() -> None:
     data = {"source": "digits", "limit_rows": 600}
     train = {"epochs": 8, "batch_size": 32, "optimizer": "adam"}
@@ -289,6 +290,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MAX_TURNS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_auto_gives_each_recipe_its_own_rate_and_keeps_the_rest() -> None:
     spec = parsed(
@@ -312,6 +314,7 @@ def test_auto_gives_each_recipe_its_own_rate_and_keeps_the_rest() -> None:
     assert content_hash(again) == content_hash(done)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_auto_leaves_rates_that_were_given() -> None:
     spec = parsed(
@@ -344,6 +347,7 @@ def doomed() -> tuple[StudySpec, tuple[np.ndarray, np.ndarray]]:
     return study.spec, (x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_where_every_rate_diverges_auto_is_a_clear_error() -> None:
     spec, arrays = doomed()

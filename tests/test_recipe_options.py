@@ -62,6 +62,7 @@ def test_an_average_without_memory_is_the_weights_themselves(tmp_path: Path) -> 
     np.testing.assert_allclose(averaged, raw, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ema", "tail", "polyak", "swa"])
 def test_an_average_is_evaluated_beside_the_weights_and_kept(tmp_path: Path, name: str) -> None:
     results = trained(tmp_path, average=name, seeds=1, learning_rate=0.3)
@@ -91,6 +92,7 @@ def test_an_ensemble_of_checkpoints_predicts_what_was_measured(tmp_path: Path) -
     ).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_averages_are_a_factor_like_any_other(tmp_path: Path) -> None:
     results = trained(tmp_path, compare={"average": [None, "ema"]})
     assert len(results.frame()) == 4
@@ -112,6 +114,7 @@ def test_a_ramp_that_starts_at_the_value_changes_nothing(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_plateau_lowers_the_rate_of_the_runs_that_need_it(tmp_path: Path) -> None:
     schedule = {"name": "plateau", "patience": 2, "factor": 0.5, "min_delta": 0.0}
     results = trained(
@@ -165,6 +168,7 @@ def test_proximal_l1_gives_exact_zeros_and_l2_does_not(tmp_path: Path) -> None:
     assert share["l2"] == 0.0
 
 
+@pytest.mark.slow
 def test_max_norm_holds(tmp_path: Path) -> None:
     tree = weights(trained(tmp_path, max_norm=0.5, seeds=1))
     for key, value in tree.items():
@@ -172,6 +176,7 @@ def test_max_norm_holds(tmp_path: Path) -> None:
             assert (np.linalg.norm(value, axis=0) <= 0.5 + 1e-5).all(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gradient_noise", "weight_noise", "input_noise"])
 def test_noise_is_a_lane_value_and_none_is_none(tmp_path: Path, name: str) -> None:
     results = trained(tmp_path, compare={name: [0.0, 0.5]}, seeds=1)

@@ -15,6 +15,9 @@ from lanework import recipes
 from lanework.errors import SpecError
 from tests.contracts.probes import choice, leaves_like
 
+# Long paths against slow twins; the contracts over the catalogue look at every rule and row by default.
+pytestmark = pytest.mark.slow
+
 TOTAL, PER_EPOCH = 200, 10
 RNG = np.random.default_rng(11)
 START = {"kernel": RNG.normal(size=(3, 2)), "bias": RNG.normal(size=2)}

@@ -18,6 +18,9 @@ from lanework.catalog import CATALOG
 from lanework.recipes import curvature
 from tests.contracts.probes import choice, leaves_like
 
+# Long paths against slow twins; the contracts over the catalogue look at every rule and row by default.
+pytestmark = pytest.mark.slow
+
 NAMES = ("newton", "bfgs", "lbfgs")
 QUASI = ("bfgs", "lbfgs")
 Objective = Callable[[Any], jax.Array]

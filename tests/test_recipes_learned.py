@@ -187,6 +187,7 @@ def test_the_learning_rate_is_a_factor_of_the_step():
     np.testing.assert_allclose(2 * half["w"], one["w"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_state_has_the_type_of_the_parameters():
     rule = learned.learned_rule(learned.shipped_weights(), 1.0)
     with jax.enable_x64(True):
@@ -214,6 +215,7 @@ def test_lanes_equal_runs_alone():
 # ---- what it is good for
 
 
+@pytest.mark.slow
 def test_beats_the_default_of_sgd_on_digits():
     x, y = load_digits(return_X_y=True)
     x, y = jnp.asarray(x / 16.0, jnp.float32), jnp.asarray(y)

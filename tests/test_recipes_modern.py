@@ -14,6 +14,9 @@ from lanework.catalog import CATALOG
 from lanework.recipes import modern, steps
 from tests.contracts.probes import choice
 
+# Long paths against slow twins; the contracts over the catalogue look at every rule and row by default.
+pytestmark = pytest.mark.slow
+
 STEPS = 60
 RANDOM = np.random.default_rng(7)
 # A bias of 3 and a kernel [4 inputs, 3 units], side by side in one vector.

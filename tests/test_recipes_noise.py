@@ -12,6 +12,9 @@ from scipy import stats
 
 from lanework import recipes
 
+# Long paths against slow twins; the contracts over the catalogue look at every rule and row by default.
+pytestmark = pytest.mark.slow
+
 PARAMS = {
     "dense_0": {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3), "bias": jnp.ones(3)},
     "norm_0": {"scale": jnp.full((3,), 2.0)},

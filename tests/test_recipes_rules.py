@@ -341,6 +341,7 @@ def test_unknown_inner_rule_names_the_nearest():
         recipes.rule(choice("optimizer", "lookahead", inner="adm"))
 
 
+@pytest.mark.slow
 def test_every_first_order_rule_can_be_wrapped():
     """One step of each inside lookahead is its own step, since the first interpolation comes later."""
     params = {"dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}

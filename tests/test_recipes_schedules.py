@@ -21,6 +21,9 @@ from lanework.recipes.schedules import problems
 from tests.contracts.probes import choice
 from tests.helpers import ROOT
 
+# Long paths against slow twins; the contracts over the catalogue look at every rule and row by default.
+pytestmark = pytest.mark.slow
+
 PER_EPOCH, TOTAL = 7, 300
 BASE = 0.8
 

@@ -88,6 +88,7 @@ HEALED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [3, 6])
 def test_healing_is_remembered_once(tmp_path: Path, moment: int) -> None:
     (tmp_path / "study.yaml").write_text(HEALED)

@@ -244,7 +244,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "choice-without-name",
         {"train": {"loss": {"margin": 1}}},
-        "train.loss: must have a name, got the mapping {'margin': 1}. Add name: and one of "
+        "train.loss: must be a name, alone or with options, got the mapping {'margin': 1}. Add name: and one of "
         "cross_entropy, binary_cross_entropy, mse, hinge.",
     ),
     (

@@ -68,7 +68,9 @@ def fashion_mnist(results: dict[str, Any], frame: Any) -> None:
 def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
     best = frame.groupby(["optimizer", "learning_rate"])["val_accuracy"].mean().groupby("optimizer")
     assert best.max().between(0.953, 0.984).all()
-    assert tied_levels(results) == sum(group["standing"] != "untested" for group in results["groups"])
+    assert tied_levels(results) == sum(
+        group["standing"] != "untested" for group in results["groups"]
+    )
     assert best.idxmax()["lion"][1] < 1e-3 < 0.1 < best.idxmax()["sgd"][1]
 
 

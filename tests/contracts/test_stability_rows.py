@@ -195,6 +195,7 @@ def test_average_lies_between_the_weights_it_has_seen(name: str):
         jax.tree.leaves(found),
         strict=True,
     ):
+        leaf = np.asarray(leaf)  # NumPy broadcasts the members of an ensemble
         assert np.all(leaf >= seen.min(axis=0) - 1e-5)
         assert np.all(leaf <= seen.max(axis=0) + 1e-5)
         assert not np.array_equal(leaf if leaf.ndim == seen.ndim - 1 else leaf[0], seen[0])

@@ -269,6 +269,7 @@ def test_rule_walks_as_its_paper_says(label: str, problem: str) -> None:
     assert distance(case.found(problem), expected) < AGREEMENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", CASES)
 def test_agreement_means_something(label: str) -> None:
     """The weights move, and an option off by a thousandth would be seen."""

@@ -142,7 +142,7 @@ def check_choice(kind: str, value: Any, path: str) -> tuple[str, dict[str, Any],
         given = {key: item for key, item in value.items() if key != "name"}
         name = value.get("name")
         if "name" not in value:
-            text = f"must have a name, got {got(value)}. Add name: and one of {', '.join(rows)}."
+            text = f"must be a name, alone or with options, got {got(value)}. Add name: and one of {', '.join(rows)}."
             return "", {}, [Problem(path, text)]
     if not isinstance(name, str) or name not in rows:
         where = join(path, "name") if isinstance(value, Mapping) else path
