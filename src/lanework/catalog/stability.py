@@ -169,7 +169,7 @@ PENALTIES = (
 
 
 _BATCH_NORM = (
-    " With batch norm, the moving averages have to be measured anew for the averaged weights."
+    " Moving averages of batch norm are averaged like the weights; they are not measured anew."
 )
 
 AVERAGES = (

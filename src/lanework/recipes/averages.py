@@ -163,8 +163,8 @@ AVERAGES: Mapping[str, Builder] = {
 def average(choice: Choice, *, total_steps: int, steps_per_epoch: int) -> Average:
     """Turn a catalogue choice of kind `average` into pure functions.
 
-    Averaged weights have moving averages of batch normalisation that belong to the raw weights; nets with batch norm
-    need these measured anew before the average is evaluated.
+    Works on any pytree of numbers, so that moving averages of batch normalisation can be averaged with the weights; they are
+    then not what they would be if measured anew with the averaged weights.
 
     Args:
         choice: Name and options.
