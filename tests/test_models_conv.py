@@ -79,6 +79,7 @@ def gradients(function: Any, x: jax.Array, kernel: jax.Array) -> Any:
     return jax.grad(loss, argnums=(0, 1))(kernel, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["3x3, several chunks", "strides", "groups"])
 def test_gradients_are_the_same_over_lanes(label: str):
     x, kernel, apply = setting(label)
@@ -134,6 +135,7 @@ def test_gradients_against_finite_differences(label: str):
             np.testing.assert_allclose(float(jnp.sum(grad * step)), slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rank", "numbers"), [(1, ("NWC", "WIO", "NWC")), (3, ("NDHWC", "DHWIO", "NDHWC"))]
 )

@@ -549,7 +549,7 @@ def test_round_trip_with_odd_values(raw: dict[str, Any]) -> None:
 
 
 @given(data=st.data(), choice=st.sampled_from(CHOICES), bare=st.booleans(), rate=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_round_trip_keeps_the_arms(
     data: st.DataObject, choice: tuple[str, str, Any], bare: bool, rate: bool
 ) -> None:

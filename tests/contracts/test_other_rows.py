@@ -20,6 +20,7 @@ ACTS_WITH = {("cyclic", "decay"): {"form": "exp_range"}}
 """What else an option of a schedule needs in order to act."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOG["schedule"])
 def test_schedule_stays_between_zero_and_one_and_varies_by_lane(name: str):
     entry = CATALOG["schedule"][name]
