@@ -206,7 +206,8 @@ class Programs:
             if identity is None:
                 # Functions from elsewhere are known by what they were traced to, so tracing cannot be saved.
                 lowered = self._lowered(what, strategy)
-                identity = lowered.as_text()
+                # The same operations may belong to states of other types, so the trees count too.
+                identity = (lowered.as_text(), str(lowered.in_tree), str(lowered.out_tree))
             name = executables.key(identity, strategy, self.watch, self.shapes, what)
             compiled = executables.load(name, local)
         is_new = compiled is None
