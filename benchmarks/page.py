@@ -56,7 +56,7 @@ FAIRNESS = """
 - **Cold** means an empty compilation cache in every repetition; **warm** means one unmeasured run before. The file cache of
   the operating system is warm for everybody.
 - **Repetitions.** All contenders take turns in every repetition; the table shows the median and, in brackets, the
-  smallest and largest. Contenders slower than {slow_s:.0f} s are repeated {slow_reps} times at most.
+  smallest and largest, and how many repetitions there were: slow contenders are repeated less often.
 - **Training alone** is, for everybody, training and the validation after each epoch; compiling (but see Keras), imports, reading,
   testing and reports are left out. For Lanework it is taken from Python, segment by segment (`benchmarks/segments.py`): the first
   segment, which may wait for the compiler, and those that score finished runs are left out, so it covers fewer samples than the study has; ratios
@@ -97,8 +97,7 @@ def page(result: dict, reasons: dict[str, str], source: str) -> str:
     parts.append(watching(result))
     parts.append(rules(result["cases"].get("rules")))
     parts.append(start(result["cases"].get("start")))
-    settings = result["settings"]
-    parts.append(FAIRNESS.format(slow_s=settings["slow_s"], slow_reps=settings["slow_reps"]))
+    parts.append(FAIRNESS)
     return "\n".join(part for part in parts if part).rstrip() + "\n"
 
 
@@ -257,7 +256,7 @@ RULES = """
 ## What a step costs under each update rule
 
 Forward pass, backward pass and update of MLP 64-64-64-10 at batch 64, relative to plain gradient descent (`sgd`) of the same
-library: Lanework with 16 lanes in one program (the validation of a segment included), PyTorch with one network on one thread, in each
+library, each measured once, so differences of a tenth or two mean nothing: Lanework with 16 lanes in one program (the validation of a segment included), PyTorch with one network on one thread, in each
 form that it has.
 
 | rule | Lanework, microseconds per lane and step | Lanework, relative | PyTorch, for loop | PyTorch, foreach | PyTorch, fused |
