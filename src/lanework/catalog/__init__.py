@@ -11,7 +11,21 @@ import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from lanework.catalog import curvature, data, losses, networks, optimizers, schedules, stability
+from lanework.catalog import (
+    augmentations,
+    curvature,
+    losses,
+    metrics,
+    nets,
+    networks,
+    optimizers,
+    preparation,
+    sampling,
+    schedules,
+    sequence_nets,
+    sources,
+    stability,
+)
 from lanework.catalog.types import Entry, Hyper, Value
 from lanework.errors import Problem, UnknownNameError
 
@@ -27,6 +41,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "init": "initial weights (model.init)",
         "norm": "normalisation layers (model.norm)",
         "loss": "losses (train.loss)",
+        "augmentation": "changes of training samples, drawn anew each epoch (train.augment)",
+        "sampling": "how batches are drawn (train.sampling)",
         "optimizer": "update rules (train.optimizer)",
         "schedule": "schedules of the learning rate (train.schedule) and of other values (train.schedules)",
         "clip": "gradient clipping (train.clip_norm and its relatives)",
@@ -37,10 +53,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
 )
 
 _ROWS: tuple[Entry, ...] = (
-    *data.SOURCES,
-    *data.PREPARATIONS,
-    *data.ENCODINGS,
-    *networks.NETS,
+    *sources.SOURCES,
+    *preparation.PREPARATIONS,
+    *preparation.ENCODINGS,
+    *nets.NETS,
+    *sequence_nets.SEQUENCE_NETS,
     *networks.ACTIVATIONS,
     *networks.INITS,
     *networks.NORMS,
@@ -52,7 +69,9 @@ _ROWS: tuple[Entry, ...] = (
     *stability.CLIPS,
     *stability.PENALTIES,
     *stability.AVERAGES,
-    *data.METRICS,
+    *augmentations.AUGMENTATIONS,
+    *sampling.SAMPLINGS,
+    *metrics.METRICS,
 )
 
 CATALOG: Mapping[str, Mapping[str, Entry]] = MappingProxyType(

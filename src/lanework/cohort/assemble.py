@@ -18,7 +18,7 @@ from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import Problem, Watch
 from lanework.cohort.updates import own_key
 from lanework.data import Dataset
-from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig
+from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
 SCORED_SAMPLES = 10_000
@@ -89,6 +89,7 @@ def problem(
     prepare = _input_scaling(dataset)
     num_numeric = dataset.input.num_numeric if dataset.input.cardinalities else None
     ensemble = models.ensemble(net, output_kind(config))
+    by_step = _by_step if dataset.input.is_stepwise else _by_sample
 
     def loss(
         params: PyTree,
@@ -109,8 +110,8 @@ def problem(
                 params, own_key(key, "weight_noise"), active["weight_noise"]
             )
         outputs, state = net.apply(params, state, x, key=key, is_training=True, hypers=active)
-        losses = per_sample(outputs, batch["y"], active)
-        weight = batch["weight"]
+        outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
+        losses = per_sample(outputs, targets, active)
         # Where instead of a bare product: a filling sample that overflows must not poison the batch.
         total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
         return total / jnp.sum(weight), state
@@ -130,10 +131,40 @@ def problem(
         outputs, _ = judged.apply(
             params, state, prepare(batch["x"]), key=None, is_training=False, hypers=plain
         )
-        losses = per_sample(outputs, batch["y"], plain)
-        return table.add(sums, outputs, batch["y"], losses, batch["weight"])
+        outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
+        losses = per_sample(outputs, targets, plain)
+        return table.add(sums, outputs, targets, losses, weight)
 
-    return Problem(net.init, loss, evaluate, table.zero, table.finish, net.layer_names)
+    return Problem(
+        net.init,
+        loss,
+        evaluate,
+        table.zero,
+        table.finish,
+        net.layer_names,
+        steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
+    )
+
+
+def steps_per_epoch(train: TrainSpec, num_samples: int) -> int:
+    """Batches in an epoch, the short last one counted."""
+    size = num_samples if train.batch_size == "all" else min(int(train.batch_size), num_samples)
+    return -(-num_samples // size)
+
+
+def _by_step(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Each time step as a sample of its own: [batch, time, k] becomes [batch * time, k]; padded steps weigh nothing."""
+    flat = targets.reshape(-1, *targets.shape[2:])
+    is_padded = flat < 0 if targets.ndim == 2 else jnp.isnan(flat).any(axis=-1)
+    each = jnp.repeat(weight, targets.shape[1]) * ~is_padded
+    shown = jnp.where(
+        is_padded.reshape(-1, *(1,) * (flat.ndim - 1)), jnp.zeros((), flat.dtype), flat
+    )
+    return outputs.reshape(-1, outputs.shape[-1]), shown, each
+
+
+def _by_sample(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Array, Array]:
+    return outputs, targets, weight
 
 
 def _input_scaling(dataset: Dataset) -> Any:

@@ -28,12 +28,14 @@ class Problem(NamedTuple):
     Attributes:
         init: `key -> (params, state)`; `state` holds what is carried but not differentiated (batch statistics).
         loss: `(params, state, batch, *, key, hypers) -> (scalar, state)` in training mode. `batch["weight"]`
-            is 0 for samples that only fill up the last batch of an epoch.
+            is 0 for samples that only fill up the last batch of an epoch; `batch["key"]` is a key for each sample (raw,
+            uint32 [batch, 2]), which depends on seed, epoch and number of the sample only.
         evaluate: `(params, state, batch, sums, *, hypers, is_stacked=False) -> sums` in evaluation mode; None when there is
             nothing to evaluate. Stacked weights [member, ...] are an ensemble, whose predictions are averaged.
         zero_sums: `() -> sums` before the first chunk.
         finish: `sums -> {metric: scalar}`.
         layer_names: First-level names of `params`, in forward order.
+        steps_per_epoch: Steps after which samples get new keys.
     """
 
     init: Callable[[Array], tuple[PyTree, PyTree]]
@@ -42,6 +44,7 @@ class Problem(NamedTuple):
     zero_sums: Callable[[], PyTree] | None = None
     finish: Callable[[PyTree], dict[str, Array]] | None = None
     layer_names: tuple[str, ...] = ()
+    steps_per_epoch: int = 1
 
 
 class Told(NamedTuple):
@@ -242,6 +245,15 @@ def gather(data: Mapping[str, Array], index: Array) -> dict[str, Array]:
     return batch | {"weight": (index >= 0).astype(jnp.float32)}
 
 
+def sample_keys(lane: Lane, index: Array, *, steps_per_epoch: int) -> Array:
+    """A raw key for each sample of a batch, uint32 [batch, 2]: the same whatever else is in the batch, new each epoch."""
+    # Steps count from 0 up, epochs from 2^31 up: no key of a step is that of an epoch.
+    epoch = jnp.uint32(2**31) + (lane.step // steps_per_epoch).astype(jnp.uint32)
+    root = jax.random.fold_in(jax.random.wrap_key_data(lane.key), epoch)
+    position = jnp.where(index < 0, ~index, index)
+    return jax.vmap(lambda number: jax.random.key_data(jax.random.fold_in(root, number)))(position)
+
+
 def evaluate(
     problem: Problem,
     params: PyTree,
@@ -295,7 +307,9 @@ def train_steps(
 
     def step(i: Array, carry: _Carry) -> tuple[_Carry, Told]:
         lane, series = carry
-        batch = gather(data["train"], lax.dynamic_index_in_dim(index, i, keepdims=False))
+        rows = lax.dynamic_index_in_dim(index, i, keepdims=False)
+        keys = sample_keys(lane, rows, steps_per_epoch=problem.steps_per_epoch)
+        batch = gather(data["train"], rows) | {"key": keys}
         lane, loss, told = train_step(problem, update, lane, batch=batch, hypers=hypers)
         now = {"loss": loss, **told.series}
         series = {

@@ -431,7 +431,7 @@ def _prepare_images(
         channel_shift=tuple(shift.tolist()),
         channel_scale=tuple(scale.tolist()),
     )
-    info = InputInfo(record.shape, 0, ())
+    info = InputInfo(record.shape, 0, (), kind="image")
     if is_bytes:
         factor = (1.0 / scale).astype(np.float32)
         return _Inputs(record, raw, info, factor, (-shift / scale).astype(np.float32)), ()

@@ -32,12 +32,20 @@ class InputInfo:
         cardinalities: For each entry after those, how many category codes it can take.
         grid: A flat input that is an image can be looked at with this shape (digits: 8, 8, 1);
             empty when there is no such shape.
+        kind: ``table``, ``image``, ``tokens`` (int32 codes [time], padded at the end with -1) or
+            ``series`` (float32 [time, channels], padded at the end with NaN in all channels).
+        vocabulary: How many token codes there are; 0 where the input is no tokens.
+        is_stepwise: There is a target for each time step (int32 [time], -1 where padded), as in a
+            language model.
     """
 
     shape: tuple[int, ...]
     num_numeric: int
     cardinalities: tuple[int, ...]
     grid: tuple[int, ...] = ()
+    kind: str = "table"
+    vocabulary: int = 0
+    is_stepwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,9 @@ class Part:
     """One part of the split.
 
     Attributes:
-        x: float32 [n, *shape], or uint8 [n, height, width, channels].
-        y: int32 [n] classes, or float32 [n, k] scaled targets.
+        x: float32 [n, *shape], uint8 [n, height, width, channels], or int32 [n, time] tokens.
+        y: int32 [n] classes, or float32 [n, k] scaled targets; with a time axis after the first
+            where there is a target for each step.
     """
 
     x: Array

@@ -39,6 +39,18 @@ class Input(Protocol):
     def grid(self) -> tuple[int, ...]:
         """Shape under which a flat input is an image (height, width, channels); empty when there is none."""
 
+    @property
+    def kind(self) -> str:
+        """`table`, `image`, `tokens` (codes, -1 where padded) or `series` (NaN where padded)."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token codes; 0 where the input is no tokens."""
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether there is a target for each time step: outputs are then [batch, time, num_outputs]."""
+
 
 class ModelSpec(Protocol):
     """Name and options of a network (`lanework.spec.ModelSpec` is one)."""
@@ -58,9 +70,10 @@ class Network(NamedTuple):
     Attributes:
         init: `key -> (params, state)`: dicts of dicts of arrays. First-level names are layers. The state holds batch
             statistics and is `{}` when the network has none.
-        apply: `(params, state, x, *, key, is_training, hypers) -> (outputs, state)` with x [batch, *shape] and outputs
-            [batch, num_outputs], both float32. `key` is that of the step (None is allowed when nothing is random).
-            `hypers["dropout"]` is the share dropped in training; without it there is no dropout at all.
+        apply: `(params, state, x, *, key, is_training, hypers, taps=None) -> (outputs, state)` with x [batch, *shape] and
+            outputs [batch, num_outputs] (or [batch, time, num_outputs]), both float32. `key` is that of the step (None is
+            allowed when nothing is random). `hypers["dropout"]` is the share dropped in training; without it there is no
+            dropout at all. Into `taps`, an empty dict, each layer writes what it gives under its name.
         layer_names: First-level names of the parameters, in forward order.
     """
 
@@ -70,11 +83,12 @@ class Network(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a layer knows of the call besides its input."""
+    """What a layer knows of the call besides its input; `taps` takes what layers give, where somebody asks for it."""
 
     key: Array | None
     is_training: bool
     hypers: Hypers
+    taps: dict[str, Array] | None = None
 
 
 class Layer(NamedTuple):
@@ -123,13 +137,16 @@ def chain(layers: Sequence[Layer]) -> Network:
         key: Array | None = None,
         is_training: bool,
         hypers: Hypers,
+        taps: dict[str, Array] | None = None,
     ) -> tuple[Array, State]:
-        call = Call(key, is_training, hypers)
+        call = Call(key, is_training, hypers, taps)
         after = dict(state)
         for layer in layers:
             x, carried = layer.apply(params.get(layer.name, {}), state.get(layer.name, {}), x, call)
             if carried:
                 after[layer.name] = carried
+            if taps is not None:
+                taps[layer.name] = x
         return x, after
 
     return Network(init, apply, tuple(layer.name for layer in learned))

@@ -42,7 +42,10 @@ def ensemble(net: Network, kind: str) -> Network:
         key: Array | None = None,
         is_training: bool,
         hypers: Hypers,
+        taps: dict[str, Array] | None = None,
     ) -> tuple[Array, State]:
+        del taps  # there is no one set of activations
+
         def one(params: Params, state: State) -> Array:
             return net.apply(params, state, x, key=key, is_training=is_training, hypers=hypers)[0]
 

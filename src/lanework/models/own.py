@@ -280,8 +280,9 @@ class _Shape(NamedTuple):
         key: Array | None = None,
         is_training: bool,
         hypers: Hypers,
+        taps: dict[str, Array] | None = None,
     ) -> tuple[Array, State]:
-        del hypers  # an own module has no traced hyperparameters
+        del hypers, taps  # an own module has no traced hyperparameters, and its layers are its own
         random = {path: _fresh(path, stream, key) for path, stream in self.random.items()}
         values = {path: (variable, _find(params, path)) for path, variable in self.params.items()}
         values |= {path: (variable, _find(state, path)) for path, variable in self.rest.items()}

@@ -1,10 +1,10 @@
-"""Catalogue rows of the data: sources, preparation, encoding of categories, metrics."""
+"""Catalogue rows of data sets known by name."""
 
 from __future__ import annotations
 
 from lanework.catalog.types import Entry
 
-__all__ = ["ENCODINGS", "METRICS", "PREPARATIONS", "SOURCES"]
+__all__ = ["SOURCES"]
 
 _NAMED = (
     Entry(
@@ -90,89 +90,5 @@ SOURCES = (
         "blobs",
         "1 000 points in the plane, 4 round clouds that overlap a little.",
         formula="N((+-1, +-1), 0.35^2)",
-    ),
-)
-
-PREPARATIONS = (
-    Entry(
-        "preparation",
-        "standard",
-        "Centre and scale to unit variance, per column (per channel for images).",
-        "(x - mean_train) / std_train",
-        "LeCun et al. 1998, Efficient backprop",
-    ),
-    Entry(
-        "preparation",
-        "minmax",
-        "Scale to [0, 1], per column.",
-        "(x - min_train) / (max_train - min_train)",
-        "scikit-learn, MinMaxScaler",
-    ),
-    Entry(
-        "preparation",
-        "none",
-        "Numbers enter as they are; missing ones are still filled in.",
-        "x",
-        "the baseline",
-    ),
-)
-
-ENCODINGS = (
-    Entry(
-        "encoding",
-        "onehot",
-        "One input per level; unknown levels are all zeros.",
-        "e_level",
-        "scikit-learn, OneHotEncoder",
-    ),
-    Entry(
-        "encoding",
-        "embed",
-        "A learned vector per level.",
-        "E[level]",
-        "Guo and Berkhahn 2016, https://arxiv.org/abs/1604.06737",
-    ),
-)
-
-METRICS = (
-    Entry(
-        "metric",
-        "loss",
-        "Mean loss over the samples, without penalties.",
-        "mean_i loss_i",
-        "empirical risk",
-        facts={"task": "any", "direction": "min"},
-    ),
-    Entry(
-        "metric",
-        "accuracy",
-        "Share of samples whose largest output is the right class.",
-        "mean_i [argmax f_i = y_i]",
-        "the usual one",
-        facts={"task": "classification", "direction": "max"},
-    ),
-    Entry(
-        "metric",
-        "rmse",
-        "Root of the mean squared error, in the target's unit.",
-        "sqrt(mean_i (f_i - y_i)^2)",
-        "the usual one",
-        facts={"task": "regression", "direction": "min"},
-    ),
-    Entry(
-        "metric",
-        "mae",
-        "Mean absolute error, in the target's unit.",
-        "mean_i |f_i - y_i|",
-        "the usual one",
-        facts={"task": "regression", "direction": "min"},
-    ),
-    Entry(
-        "metric",
-        "r2",
-        "Share of the target's variance that is explained; 0 is the mean's, 1 is perfect.",
-        "1 - sum (f_i - y_i)^2 / sum (y_i - mean y)^2",
-        "Wright 1921",
-        facts={"task": "regression", "direction": "max"},
     ),
 )
