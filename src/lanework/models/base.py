@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from lanework.catalog import CATALOG
 from lanework.errors import Problem, SpecError
@@ -73,7 +74,8 @@ class Network(NamedTuple):
         apply: `(params, state, x, *, key, is_training, hypers, taps=None) -> (outputs, state)` with x [batch, *shape] and
             outputs [batch, num_outputs] (or [batch, time, num_outputs]), both float32. `key` is that of the step (None is
             allowed when nothing is random). `hypers["dropout"]` is the share dropped in training; without it there is no
-            dropout at all. Into `taps`, an empty dict, each layer writes what it gives under its name.
+            dropout at all. `hypers["still"]` maps names of layers to flags (true, or a traced one): such a layer works as at
+            evaluation and its state stays as it is. Into `taps`, an empty dict, each layer writes what it gives under its name.
         layer_names: First-level names of the parameters, in forward order.
     """
 
@@ -115,19 +117,66 @@ def layer_key(key: Array, name: str) -> Array:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def chain(layers: Sequence[Layer]) -> Network:
-    """Join layers, each feeding the next, to a network."""
-    learned = tuple(layer for layer in layers if layer.init is not None)
+def with_weights(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Names of the layers that have parameters or state, in order."""
+    return tuple(layer.name for layer in layers if layer.init is not None)
+
+
+def initialiser(layers: Sequence[Layer]) -> Callable[[Array], tuple[Params, State]]:
+    """`key -> (params, state)` of layers; each has a key of its own, by its name."""
 
     def init(key: Array) -> tuple[Params, State]:
         params, state = {}, {}
-        for layer in learned:
+        for layer in layers:
             if layer.init is not None:
                 own, carried = layer.init(layer_key(key, layer.name))
                 params[layer.name] = own
                 if carried:
                     state[layer.name] = carried
         return params, state
+
+    return init
+
+
+def through(
+    layers: Sequence[Layer], x: Array, call: Call, *, params: Params, state: State, after: State
+) -> Array:
+    """Send inputs through layers, each feeding the next.
+
+    Args:
+        layers: The layers.
+        x: Inputs of the first.
+        call: What they know of the call.
+        params: Parameters by layer.
+        state: State by layer, before.
+        after: Takes the state afterwards; written to, as are the taps of the call.
+    """
+    for layer in layers:
+        own = (params.get(layer.name, {}), state.get(layer.name, {}))
+        x, carried = _applied(layer, *own, x, call)
+        if carried:
+            after[layer.name] = carried
+        if call.taps is not None:
+            call.taps[layer.name] = x
+    return x
+
+
+def _applied(
+    layer: Layer, params: Params, state: State, x: Array, call: Call
+) -> tuple[Array, State]:
+    """The layer as in this call, or as at evaluation where it has a state that is to stay still."""
+    is_still = call.hypers.get("still", {}).get(layer.name, False)
+    if not (call.is_training and state) or is_still is False:
+        return layer.apply(params, state, x, call)
+    quiet = layer.apply(params, state, x, call._replace(is_training=False))
+    if is_still is True:
+        return quiet
+    moving = layer.apply(params, state, x, call)
+    return jax.tree.map(lambda a, b: jnp.where(is_still, a, b), quiet, moving)
+
+
+def chain(layers: Sequence[Layer]) -> Network:
+    """Join layers, each feeding the next, to a network."""
 
     def apply(
         params: Params,
@@ -141,15 +190,10 @@ def chain(layers: Sequence[Layer]) -> Network:
     ) -> tuple[Array, State]:
         call = Call(key, is_training, hypers, taps)
         after = dict(state)
-        for layer in layers:
-            x, carried = layer.apply(params.get(layer.name, {}), state.get(layer.name, {}), x, call)
-            if carried:
-                after[layer.name] = carried
-            if taps is not None:
-                taps[layer.name] = x
+        x = through(layers, x, call, params=params, state=state, after=after)
         return x, after
 
-    return Network(init, apply, tuple(layer.name for layer in learned))
+    return Network(initialiser(layers), apply, with_weights(layers))
 
 
 def option(spec: ModelSpec, name: str) -> Any:
