@@ -18,6 +18,7 @@ from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import Problem, Watch
 from lanework.cohort.updates import own_key
 from lanework.data import Dataset
+from lanework.health import activations
 from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
@@ -125,15 +126,41 @@ def problem(
         hypers: Mapping[str, Array],
         is_stacked: bool = False,
     ) -> PyTree:
+        return judge(ensemble if is_stacked else net, params, state, batch, sums, hypers)
+
+    def judge(
+        judged: models.Network,
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        sums: PyTree,
+        hypers: Mapping[str, Array],
+        taps: dict[str, Array] | None = None,
+    ) -> PyTree:
         # What is switched on in training only: the metrics are those of the plain loss.
         plain = {name: value for name, value in hypers.items() if name not in ZERO_IS_OFF}
-        judged = ensemble if is_stacked else net
+        x = prepare(batch["x"])
         outputs, _ = judged.apply(
-            params, state, prepare(batch["x"]), key=None, is_training=False, hypers=plain
+            params, state, x, key=None, is_training=False, hypers=plain, taps=taps
         )
         outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
         losses = per_sample(outputs, targets, plain)
         return table.add(sums, outputs, targets, losses, weight)
+
+    watched = _watched(config.model, net, dataset)
+
+    def observe(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        sums: PyTree,
+        seen: PyTree,
+        *,
+        hypers: Mapping[str, Array],
+    ) -> tuple[PyTree, PyTree]:
+        taps: dict[str, Array] = {}
+        sums = judge(net, params, state, batch, sums, hypers, taps)
+        return sums, activations.add(watched, seen, taps, weight=batch["weight"])
 
     return Problem(
         net.init,
@@ -143,7 +170,30 @@ def problem(
         table.finish,
         net.layer_names,
         steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
+        observe=observe if watched else None,
+        zero_seen=lambda: activations.zero(watched),
+        finish_seen=lambda seen: activations.finish(watched, seen),
+        seen_layers=tuple(layer.name for layer in watched),
     )
+
+
+def _watched(
+    spec: ModelSpec, net: models.Network, dataset: Dataset
+) -> tuple[activations.Layer, ...]:
+    """The layers whose values can be looked at, found by tracing a forward pass on shapes."""
+
+    def forward(x: Array) -> dict[str, Array]:
+        taps: dict[str, Array] = {}
+        params, state = net.init(jax.random.key(0))
+        net.apply(params, state, x, key=None, is_training=False, hypers={}, taps=taps)
+        return taps
+
+    dtype = dataset.train.x.dtype if dataset.input.kind == "tokens" else jnp.float32
+    shapes = jax.eval_shape(forward, jax.ShapeDtypeStruct((2, *dataset.input.shape), dtype))
+    chosen = spec.options.get("activation", "")
+    name = chosen.get("name", "") if isinstance(chosen, Mapping) else str(chosen)
+    shown = {tap: value.shape for tap, value in shapes.items()}
+    return activations.layers(net.layer_names, shown, activation=name)
 
 
 def steps_per_epoch(train: TrainSpec, num_samples: int) -> int:

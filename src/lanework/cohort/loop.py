@@ -409,9 +409,9 @@ def _judge(
     metrics.append((number, where.step, epoch, "train_loss", said.mean_loss))
     metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
     if where.segment % rules.health_every == 0 or where.step >= rules.boundaries[-1]:
-        names = cohort.programs.problem.layer_names
         for name, table in told.health.items():
-            values_of = zip(names, table[slot].tolist(), strict=True)
+            layers = cohort.programs.problem.layers_of(name)
+            values_of = zip(layers, table[slot].tolist(), strict=True)
             health += [(number, where.step, layer, name, value) for layer, value in values_of]
     metrics += [
         (number, where.step, epoch, name, value) for name, value in _summed_up(told, slot, said)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lanework.health import probes
+from lanework.health import activations, probes
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
@@ -32,9 +32,14 @@ class Problem(NamedTuple):
             uint32 [batch, 2]), which depends on seed, epoch and number of the sample only.
         evaluate: `(params, state, batch, sums, *, hypers, is_stacked=False) -> sums` in evaluation mode; None when there is
             nothing to evaluate. Stacked weights [member, ...] are an ensemble, whose predictions are averaged.
+        observe: `(params, state, batch, sums, seen, *, hypers) -> (sums, seen)`: the same, and what layers give; None where
+            layers cannot be looked at.
         zero_sums: `() -> sums` before the first chunk.
+        zero_seen: The same for what layers give.
         finish: `sums -> {metric: scalar}`.
+        finish_seen: `seen -> {statistic: [layer]}`.
         layer_names: First-level names of `params`, in forward order.
+        seen_layers: Those that `observe` looks at.
         steps_per_epoch: Steps after which samples get new keys.
     """
 
@@ -45,6 +50,14 @@ class Problem(NamedTuple):
     finish: Callable[[PyTree], dict[str, Array]] | None = None
     layer_names: tuple[str, ...] = ()
     steps_per_epoch: int = 1
+    observe: Callable[..., tuple[PyTree, PyTree]] | None = None
+    zero_seen: Callable[[], PyTree] = dict
+    finish_seen: Callable[[PyTree], dict[str, Array]] = dict
+    seen_layers: tuple[str, ...] = ()
+
+    def layers_of(self, statistic: str) -> tuple[str, ...]:
+        """The layers that a recorded statistic tells of."""
+        return self.seen_layers if statistic in activations.STATISTICS else self.layer_names
 
 
 class Told(NamedTuple):
@@ -267,22 +280,54 @@ def evaluate(
     """Metrics over a whole part, in chunks so that activations stay small; the last chunk is padded with weight 0."""
     if problem.evaluate is None or problem.zero_sums is None or problem.finish is None:
         return {}
+    add = partial(problem.evaluate, is_stacked=True) if is_stacked else problem.evaluate
+
+    def judge(batch: Mapping[str, Array], sums: PyTree) -> PyTree:
+        return add(params, state, batch, sums, hypers=hypers)
+
+    return problem.finish(_over_chunks(judge, problem.zero_sums(), data=data, chunk=chunk))
+
+
+def observe(
+    problem: Problem,
+    params: PyTree,
+    state: PyTree,
+    *,
+    data: Mapping[str, Array],
+    hypers: Hypers,
+    chunk: int,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """`evaluate`, and what layers give on the way, from one forward pass."""
+    look, finish, zero = problem.observe, problem.finish, problem.zero_sums
+    if look is None or finish is None or zero is None:
+        return evaluate(problem, params, state, data=data, hypers=hypers, chunk=chunk), {}
+
+    def judge(batch: Mapping[str, Array], sums: PyTree) -> PyTree:
+        return look(params, state, batch, *sums, hypers=hypers)
+
+    sums, seen = _over_chunks(judge, (zero(), problem.zero_seen()), data=data, chunk=chunk)
+    return finish(sums), problem.finish_seen(seen)
+
+
+def _over_chunks(
+    add: Callable[[Mapping[str, Array], PyTree], PyTree],
+    zero: PyTree,
+    *,
+    data: Mapping[str, Array],
+    chunk: int,
+) -> PyTree:
+    """Sums over a whole part."""
     num_samples = next(iter(data.values())).shape[0]
     num_chunks = -(-num_samples // chunk)
-    zero = problem.zero_sums()
-    add = partial(problem.evaluate, is_stacked=True) if is_stacked else problem.evaluate
     if num_chunks == 1:
-        weight = jnp.ones((num_samples,), jnp.float32)
-        return problem.finish(
-            add(params, state, dict(data) | {"weight": weight}, zero, hypers=hypers)
-        )
+        return add(dict(data) | {"weight": jnp.ones((num_samples,), jnp.float32)}, zero)
 
     def body(index: Array, sums: PyTree) -> PyTree:
         position = index * chunk + jnp.arange(chunk)
         signed = jnp.where(position < num_samples, position, ~(position % num_samples))
-        return add(params, state, gather(data, signed), sums, hypers=hypers)
+        return add(gather(data, signed), sums)
 
-    return problem.finish(lax.fori_loop(0, num_chunks, body, zero))
+    return lax.fori_loop(0, num_chunks, body, zero)
 
 
 def train_steps(
@@ -367,7 +412,11 @@ def train_segment(
     metrics: dict[str, Array] = {}
     if part := data.get("val", {}):
         judge = partial(evaluate, problem, data=part, hypers=hypers, chunk=chunk)
-        metrics = judge(*shown, is_stacked=update.is_stacked())
+        if watch.is_monitored and not update.is_stacked():
+            metrics, seen = observe(problem, *shown, data=part, hypers=hypers, chunk=chunk)
+            health = health | seen
+        else:
+            metrics = judge(*shown, is_stacked=update.is_stacked())
         if has_own_view:
             raw = judge(lane.params, lane.state)
             metrics = metrics | {f"raw_{name}": value for name, value in raw.items()}
