@@ -9,8 +9,8 @@ __all__ = ["NETS", "WIDEST", "body"]
 WIDEST = 1_000_000
 
 
-def body() -> tuple[Hyper, ...]:
-    """Options that all networks for tables and images share."""
+def body(*, norm: str = "none") -> tuple[Hyper, ...]:
+    """Options that all networks for tables and images share; `norm` is the default normalisation."""
     return (
         Hyper("activation", "choice", "relu", "after each hidden layer", of="activation"),
         Hyper(
@@ -22,7 +22,7 @@ def body() -> tuple[Hyper, ...]:
             choices=("auto",),
             of="init",
         ),
-        Hyper("norm", "choice", "none", "normalisation of each hidden layer", of="norm"),
+        Hyper("norm", "choice", norm, "normalisation of each hidden layer", of="norm"),
         Hyper(
             "norm_position",
             "choice",
@@ -59,6 +59,38 @@ def body() -> tuple[Hyper, ...]:
     )
 
 
+def _deep() -> tuple[Hyper, ...]:
+    """Options that residual networks share with those whose shortcuts were taken out."""
+    return (
+        Hyper(
+            "depth",
+            "int",
+            20,
+            "layers with weights: 6n + 2 (20, 32, 56, ...) is the CIFAR family with 3 stages of n blocks; 18, 34 and 50 "
+            "(bottlenecks) are the ImageNet family",
+            low=8,
+            high=2000,
+        ),
+        Hyper(
+            "stem",
+            "choice",
+            "auto",
+            "first layer: cifar, a 3 x 3 convolution; imagenet, 7 x 7 with stride 2 and max pooling; auto, that of the family",
+            choices=("auto", "cifar", "imagenet"),
+        ),
+        Hyper(
+            "width",
+            "int",
+            None,
+            "channels of the first stage; not set: 16 in the CIFAR family, 64 in the ImageNet family",
+            low=1,
+            high=4096,
+        ),
+    )
+
+
+_HE = "He, Zhang, Ren and Sun 2015, https://arxiv.org/abs/1512.03385"
+
 NETS = (
     Entry(
         "net",
@@ -92,5 +124,49 @@ NETS = (
             ),
             *body(),
         ),
+    ),
+    Entry(
+        "net",
+        "resnet",
+        "Residual network: shortcuts around pairs of convolutions keep deep networks trainable.",
+        "H(x) = F(x) + x per block, F = norm(conv3(act(norm(conv3(x))))); a bottleneck has 1 x 1, 3 x 3, 1 x 1",
+        _HE,
+        (
+            *_deep(),
+            Hyper(
+                "shortcut",
+                "choice",
+                "projection",
+                "where the shape changes: projection, a 1 x 1 convolution (option B of the paper); padding, zero channels "
+                "and every second pixel, without weights (option A)",
+                choices=("projection", "padding"),
+            ),
+            Hyper(
+                "zero_init",
+                "bool",
+                False,
+                "scale of the last normalisation of each block starts at 0, so that a block starts as its shortcut",
+            ),
+            Hyper(
+                "stochastic_depth",
+                "float",
+                0.0,
+                "share of samples for which the last block is left out in training; rises linearly from the first block",
+                low=0.0,
+                high=1.0,
+                high_open=True,
+                traced=True,
+            ),
+            *body(norm="batch"),
+        ),
+        notes="Depth 50 is the bottleneck network of the ImageNet family, though 50 = 6 * 8 + 2.",
+    ),
+    Entry(
+        "net",
+        "plain",
+        "The residual network without its shortcuts: shows what depth costs without them.",
+        "H(x) = F(x) per block",
+        f"{_HE}, section 4",
+        (*_deep(), *body(norm="batch")),
     ),
 )

@@ -15,8 +15,14 @@ from lanework.catalog import CATALOG, nearest
 from lanework.models.base import Input, ModelSpec, Network, refuse
 from lanework.models.cnn import cnn
 from lanework.models.mlp import mlp
+from lanework.models.resnet import plain, resnet
 
-NETS: Mapping[str, Callable[..., Network]] = {"mlp": mlp, "cnn": cnn}
+NETS: Mapping[str, Callable[..., Network]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "plain": plain,
+}
 
 
 def network(

@@ -17,12 +17,15 @@ ZERO_IS_OFF = (
     "weight_decay",
     "label_smoothing",
     "dropout",
+    "stochastic_depth",
     "gradient_noise",
     "weight_noise",
     "input_noise",
 )
 """Traced values that do nothing when zero: a program whose lanes all have zero leaves them out."""
-TRACED = ("learning_rate", *(name for name in ZERO_IS_OFF if name != "dropout"))
+OF_NET = ("dropout", "stochastic_depth")
+"""Those of them that are options of the network."""
+TRACED = ("learning_rate", *(name for name in ZERO_IS_OFF if name not in OF_NET))
 """Traced keys of ``train``."""
 OPTIONAL = ("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive", "max_norm")
 """Keys of ``train`` that are traced where they are given; whether they are is compiled in."""
