@@ -84,8 +84,32 @@ class Network(NamedTuple):
     layer_names: tuple[str, ...]
 
 
+class Taps(dict[str, Array]):
+    """Taps that may also change what passes: `change(name, x) -> x` is asked for each layer (see `tapped`).
+
+    So a perturbation of zeros gets the gradient of what a layer gives, and weights are scaled to their data in one pass.
+    """
+
+    def __init__(self, change: Callable[[str, Array], Array]) -> None:
+        super().__init__()
+        self.change = change
+
+
+def tapped(taps: dict[str, Array] | None, name: str, x: Array) -> Array:
+    """Write down what a layer gives under its name, where somebody asks for it; what goes on is what comes back.
+
+    Every weighted layer calls this with its output before the activation, every activation as `<layer>_activation`; `chain`
+    does it for its layers. A layer made of others calls it for each of them: `x = tapped(call.taps, name, x)`.
+    """
+    if taps is None:
+        return x
+    x = taps.change(name, x) if isinstance(taps, Taps) else x
+    taps[name] = x
+    return x
+
+
 class Call(NamedTuple):
-    """What a layer knows of the call besides its input; `taps` takes what layers give, where somebody asks for it."""
+    """What a layer knows of the call besides its input; `taps` takes what layers give (see `tapped`)."""
 
     key: Array | None
     is_training: bool
@@ -156,8 +180,7 @@ def through(
         x, carried = _applied(layer, *own, x, call)
         if carried:
             after[layer.name] = carried
-        if call.taps is not None:
-            call.taps[layer.name] = x
+        x = tapped(call.taps, layer.name, x)
     return x
 
 

@@ -1,24 +1,48 @@
-"""Layers as pure functions: dense, convolution, normalisation, dropout, pooling, embedding.
+"""Layers as pure functions: dense, convolution, activation, pooling, embedding (normalisation and dropout: `norms`, `dropout`).
 
 Must not import `lanework.recipes`, `lanework.data` or anything above; imports no Flax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lanework.models.base import Array, Call, Layer, Params, State, layer_key, pick, refuse
+from lanework.models import parts
+from lanework.models.base import Array, Call, Layer, Params, State, plain
 from lanework.models.conv import convolve
+from lanework.models.dropout import dropout
+from lanework.models.norms import NORMS, PLAIN, WeightForm, norm
 from lanework.models.parts import Init
+
+__all__ = [
+    "NORMS",
+    "ONE_HOT_UP_TO",
+    "activation",
+    "add_bias",
+    "convolution",
+    "dense",
+    "dropout",
+    "embedding_width",
+    "embeddings",
+    "flatten",
+    "max_pool",
+    "norm",
+]
 
 ONE_HOT_UP_TO = 128  # codes: below, a product with one-hot rows beats gather, whose gradient is a slow scatter on CPUs
 
 
-def dense(name: str, sizes: tuple[int, int], *, init: Init, has_bias: bool = True) -> Layer:
+def dense(
+    name: str,
+    sizes: tuple[int, int],
+    *,
+    init: Init,
+    has_bias: bool = True,
+    form: WeightForm = PLAIN,
+) -> Layer:
     """Fully connected layer x W + b.
 
     Args:
@@ -26,18 +50,21 @@ def dense(name: str, sizes: tuple[int, int], *, init: Init, has_bias: bool = Tru
         sizes: Inputs and outputs.
         init: Initialiser of the weights; the bias starts at 0.
         has_bias: Whether there is a bias.
+        form: How the weights are written (weight normalisation and standardisation).
 
     Returns:
-        A layer from [batch, inputs] to [batch, outputs].
+        A layer from [batch, ..., inputs] to [batch, ..., outputs].
     """
 
     def make(key: Array) -> tuple[Params, State]:
-        params = {"kernel": init(key, sizes)}
+        params = form.make(init(key, sizes))
         return (params | {"bias": jnp.zeros((sizes[1],))} if has_bias else params), {}
 
     def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
-        x = x @ params["kernel"]
-        return (x + params["bias"][None, :] if has_bias else x), state
+        x = x @ form.kernel(params)
+        if not has_bias:
+            return x, state
+        return x + params["bias"].reshape((1,) * (x.ndim - 1) + (sizes[1],)), state
 
     return Layer(name, make, apply)
 
@@ -50,6 +77,7 @@ def convolution(
     init: Init,
     has_bias: bool = True,
     is_pooled: bool = False,
+    form: WeightForm = PLAIN,
 ) -> Layer:
     """Convolution with stride 1 that keeps height and width (zero padding), and perhaps 2 x 2 max pooling.
 
@@ -62,19 +90,42 @@ def convolution(
         init: Initialiser of the weights; the bias starts at 0.
         has_bias: Whether there is a bias.
         is_pooled: Whether 2 x 2 max pooling follows.
+        form: How the weights are written (weight normalisation and standardisation).
 
     Returns:
         A layer from [batch, height, width, in] to [batch, height, width, out], or half of each side.
     """
 
     def make(key: Array) -> tuple[Params, State]:
-        params = {"kernel": init(key, (kernel, kernel, *sizes))}
+        params = form.make(init(key, (kernel, kernel, *sizes)))
         return (params | {"bias": jnp.zeros((sizes[1],))} if has_bias else params), {}
 
     def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
-        x = convolve(x, params["kernel"])
+        x = convolve(x, form.kernel(params))
         x = max_pool(x) if is_pooled else x
         return (add_bias(x, params["bias"]) if has_bias else x), state
+
+    return Layer(name, make, apply)
+
+
+def activation(name: str, size: int, *, choice: Any) -> Layer:
+    """The activation of that name or mapping as a layer, with a learned slope per feature or channel where it is PReLU.
+
+    Args:
+        name: Name of the layer.
+        size: Features or channels that come in.
+        choice: Name or mapping of the catalogue.
+    """
+    kind, options = parts.pick("activation", choice)
+    if kind != "prelu":
+        return plain(name, parts.activation(choice))
+
+    def make(key: Array) -> tuple[Params, State]:
+        return {"slope": jnp.full((size,), float(options["start"]))}, {}
+
+    def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
+        slope = params["slope"].reshape((1,) * (x.ndim - 1) + (size,))
+        return parts.ACTIVATIONS["prelu"](x, slope=slope), state
 
     return Layer(name, make, apply)
 
@@ -94,91 +145,6 @@ def _add_bias_backward(saved: None, grad: Array) -> tuple[Array, Array]:
 
 
 add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
-
-
-def _along_last(vector: Array, x: Array) -> Array:
-    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
-
-
-def _batch_norm(name: str, size: int, *, momentum: float, eps: float) -> Layer:
-    """Batch normalisation over all axes but the last; samples that only fill the last batch take part."""
-
-    def make(key: Array) -> tuple[Params, State]:
-        params = {"scale": jnp.ones((size,)), "bias": jnp.zeros((size,))}
-        return params, {"mean": jnp.zeros((size,)), "var": jnp.ones((size,))}
-
-    def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
-        if call.is_training:
-            if x.shape[0] == 1:
-                refuse(
-                    "model.norm",
-                    "batch normalisation must have batches of at least 2 samples, got batch size 1. "
-                    "Use norm: layer (layer or group normalisation), or a larger batch_size.",
-                )
-            axes = tuple(range(x.ndim - 1))
-            mean = jnp.mean(x, axes)
-            var = jnp.mean(jnp.square(x - _along_last(mean, x)), axes)
-            state = {
-                "mean": momentum * state["mean"] + (1 - momentum) * jax.lax.stop_gradient(mean),
-                "var": momentum * state["var"] + (1 - momentum) * jax.lax.stop_gradient(var),
-            }
-        else:
-            mean, var = state["mean"], state["var"]
-        factor = params["scale"] * jax.lax.rsqrt(var + eps)
-        shift = params["bias"] - mean * factor
-        return x * _along_last(factor, x) + _along_last(shift, x), state
-
-    return Layer(name, make, apply)
-
-
-def _layer_norm(name: str, size: int, *, eps: float) -> Layer:
-    """Layer normalisation over all axes of a sample, with one scale and shift per feature or channel."""
-
-    def make(key: Array) -> tuple[Params, State]:
-        return {"scale": jnp.ones((size,)), "bias": jnp.zeros((size,))}, {}
-
-    def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
-        axes = tuple(range(1, x.ndim))
-        centred = x - jnp.mean(x, axes, keepdims=True)
-        factor = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axes, keepdims=True) + eps)
-        x = centred * factor * _along_last(params["scale"], x)
-        return x + _along_last(params["bias"], x), state
-
-    return Layer(name, make, apply)
-
-
-NORMS: Mapping[str, Callable[..., Layer]] = {"batch": _batch_norm, "layer": _layer_norm}
-
-
-def norm(name: str, size: int, *, choice: Any) -> Layer | None:
-    """Normalisation layer over `size` features or channels by catalogue name; None for `none`."""
-    kind, options = pick("norm", choice)
-    return None if kind == "none" else NORMS[kind](name, size, **options)
-
-
-def dropout(name: str) -> Layer:
-    """Inverted dropout: in training each entry is zero with probability `hypers["dropout"]`, the rest is scaled up.
-
-    Without `dropout` among the hypers, or at evaluation, it is not there at all. The rate may be traced; it is rounded
-    to a multiple of 2^-16, and the scale is exact for the rounded rate.
-
-    Source:
-        Srivastava et al. 2014, Dropout: a simple way to prevent neural networks from overfitting.
-    """
-
-    def apply(params: Params, state: State, x: Array, call: Call) -> tuple[Array, State]:
-        if not call.is_training or "dropout" not in call.hypers:
-            return x, state
-        if call.key is None:
-            message = "dropout needs a key in training, got None. Give apply(..., key=...)."
-            raise ValueError(message)
-        keep = jnp.round((1.0 - call.hypers["dropout"]) * 65536.0)  # of 2^16 equally likely draws
-        # 16 random bits per entry cost half of the 32 that a uniform number takes.
-        bits = jax.random.bits(layer_key(call.key, name), x.shape, "uint16").astype(jnp.int32)
-        scale = 65536.0 / jnp.maximum(keep, 1.0)
-        return jnp.where(bits < keep.astype(jnp.int32), x * scale, 0.0), state
-
-    return Layer(name, None, apply)
 
 
 @jax.custom_vjp
