@@ -1,18 +1,23 @@
 """The order of batches: a pure function of seed and step, the same for all recipes of a seed.
 
-Owns nothing but that function; numpy only.
+Owns shuffled epochs and the cutting of epochs into steps; `sampling` has the other orders. numpy only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanework.data.messages import bad
 
-__all__ = ["batch_indices"]
+__all__ = ["EpochOrder", "batch_indices", "check_batches", "cut_steps", "generator"]
 
 _WORD = 2**64
+# Number of an epoch -> all its batches, int32 [steps_per_epoch, batch_size].
+EpochOrder: TypeAlias = Callable[[int], NDArray[np.int32]]
 
 
 def batch_indices(
@@ -48,29 +53,64 @@ def batch_indices(
     Source:
         Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox).
     """
-    _check(num_samples, batch_size, first_step=first_step, num_steps=num_steps)
+    check_batches(num_samples, batch_size, first_step=first_step, num_steps=num_steps)
+
+    def epoch_order(epoch: int) -> NDArray[np.int32]:
+        return _epoch_order(num_samples, batch_size, seed=seed, epoch=epoch)
+
     steps_per_epoch = -(-num_samples // batch_size)
-    batches = np.empty((num_steps, batch_size), np.int32)
-    step = first_step
-    while step < first_step + num_steps:
+    return cut_steps(epoch_order, steps_per_epoch, first_step=first_step, num_steps=num_steps)
+
+
+def cut_steps(
+    epoch_order: EpochOrder, steps_per_epoch: int, *, first_step: int, num_steps: int
+) -> NDArray[np.int32]:
+    """Consecutive batches out of the endless stream of epochs.
+
+    Args:
+        epoch_order: All batches of an epoch by its number.
+        steps_per_epoch: Batches in each.
+        first_step: Number of the first batch wanted, counted from 0 over all epochs.
+        num_steps: How many batches, at least 1.
+
+    Returns:
+        int32 [num_steps, batch_size].
+    """
+    pieces: list[NDArray[np.int32]] = []
+    step, end = first_step, first_step + num_steps
+    while step < end or not pieces:
         epoch, offset = divmod(step, steps_per_epoch)
-        taken = min(steps_per_epoch - offset, first_step + num_steps - step)
-        order = _epoch_order(num_samples, batch_size, seed=seed, epoch=epoch)
-        batches[step - first_step : step - first_step + taken] = order[offset : offset + taken]
-        step += taken
-    return batches
+        piece = epoch_order(epoch)[offset : offset + end - step]
+        pieces.append(piece)
+        step += max(1, len(piece))
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def generator(seed: int, *, stream: int) -> np.random.Generator:
+    """Random numbers that depend on a seed and the number of a stream only.
+
+    Source:
+        Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox).
+    """
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed % _WORD, stream % _WORD], np.uint64))
+    )
 
 
 def _epoch_order(num_samples: int, batch_size: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
     """All batches of one epoch, int32 [steps_per_epoch, batch_size]."""
-    key = np.array([seed % _WORD, epoch], np.uint64)
-    permutation = np.random.Generator(np.random.Philox(key=key)).permutation(num_samples)
+    permutation = generator(seed, stream=epoch).permutation(num_samples)
     num_missing = -num_samples % batch_size
     filled = np.concatenate([permutation, ~permutation[:num_missing]])
     return filled.astype(np.int32).reshape(-1, batch_size)
 
 
-def _check(num_samples: int, batch_size: int, *, first_step: int, num_steps: int) -> None:
+def check_batches(num_samples: int, batch_size: int, *, first_step: int, num_steps: int) -> None:
+    """Refuse sizes for which there are no batches.
+
+    Raises:
+        DataError: A number is out of range.
+    """
     if not 1 <= batch_size <= num_samples < 2**31:
         raise bad(
             "batch_size",
