@@ -13,9 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from lanework.data import sequences
 from lanework.data.columns import Guesses, table_from_frame
+from lanework.data.levels import (
+    MAX_LEVELS,
+    MISSING_LEVEL,
+    LevelRule,
+    date_part,
+    learn_levels,
+    level_codes,
+    level_places,
+)
 from lanework.data.messages import bad, count, listed
-from lanework.data.types import Array, Table
+from lanework.data.numbers import NumberBlock, NumberStep, apply_block
+from lanework.data.types import Array, Sequences, Table
 
 __all__ = [
     "MAX_LEVELS",
@@ -30,17 +41,17 @@ __all__ = [
     "level_codes",
 ]
 
-MAX_LEVELS: Mapping[str, int] = {"onehot": 64, "embed": 1024}
-"""Most levels a category keeps; the rarer ones share one."""
-
-MISSING_LEVEL = "(missing)"
+SEQUENCE_FORMS = ("text", "words", "codes", "sequences", "characters")
+"""Forms of ``Preparation`` whose samples have a time axis and may differ in length."""
 
 
 @dataclass(frozen=True)
 class NumberRule:
     """One numeric column: ``(value - shift) / scale``, with ``fill`` where it is missing.
 
-    ``writing`` says how text cells of the training file wrote their numbers or dates.
+    ``writing`` says how text cells of the training file wrote their numbers or dates. A number that
+    was made of another column names it in ``column`` and says in ``part`` what it is: a part of a
+    date (see ``lanework.data.levels.date_part``), or ``place`` among ``levels``.
     """
 
     name: str
@@ -49,25 +60,21 @@ class NumberRule:
     shift: float
     scale: float
     writing: str = ""
+    column: str = ""
+    part: str = ""
+    levels: tuple[str, ...] = ()
 
+    @property
+    def source(self) -> str:
+        """The column it is made of."""
+        return self.column or self.name
 
-@dataclass(frozen=True)
-class LevelRule:
-    """One category: which output each known level has.
-
-    Attributes:
-        name: The column.
-        levels: Levels seen in training.
-        outputs: For each level its output, in [0, width).
-        width: How many outputs (one-hot columns, or codes of an embedding).
-        unknown: Output of levels never seen in training; -1: all zeros.
-    """
-
-    name: str
-    levels: tuple[str, ...]
-    outputs: tuple[int, ...]
-    width: int
-    unknown: int
+    def cells(self, table: Table) -> Array:
+        """The number of each row before any preparation, float64 [n]."""
+        column = table.column(self.source)
+        if self.part == "place":
+            return level_places(column, self.levels)
+        return date_part(column.values, self.part)
 
 
 @dataclass(frozen=True)
@@ -75,12 +82,18 @@ class Preparation:
     """The learned record: from raw features to ``x``, from outputs to the target's unit.
 
     Attributes:
-        form: ``table`` (named columns), ``matrix`` (numbers by position), ``images`` (float), or
-            ``bytes`` (uint8 images that the training step scales).
+        form: ``table`` (named columns), ``matrix`` (numbers by position), ``images`` (float),
+            ``bytes`` (uint8 images that the training step scales), ``text``, ``words`` or ``codes``
+            (tokens by row), ``characters`` (one running text), ``sequences`` (numbers by row) or
+            ``windows`` (a time series).
         shape: Shape of one prepared input.
         numbers: Rules of the numeric columns, in order.
         levels: Rules of the categories, in order.
         encoding: ``onehot`` or ``embed``.
+        blocks: Numbers that take steps beyond fill, shift and scale; empty where none does, else
+            every number is in one of them.
+        padding: Inputs that are always zero, behind the numbers and one-hot levels: where folds
+            saw fewer levels than others.
         channel_shift: Images: subtracted per channel.
         channel_scale: Images: divided by per channel.
         missing: Extra missing markers of the study.
@@ -88,7 +101,12 @@ class Preparation:
         classes: Names of the classes.
         target_scale: ``y_unit = y * scale + shift``.
         target_shift: See ``target_scale``.
+        target_log: The target was taken as ``log(1 + y)`` before it was scaled.
         class_kind: What the classes were when they came: ``text``, ``int``, ``float`` or ``bool``.
+        column: Sequences: the column they stand in.
+        alphabet: Tokens: what each code stands for; the code after the last one is what training
+            never saw.
+        order: Time series: name and kind of the column that says what came first; may be empty.
     """
 
     form: str
@@ -104,6 +122,12 @@ class Preparation:
     target_scale: tuple[float, ...] = (1.0,)
     target_shift: tuple[float, ...] = (0.0,)
     class_kind: str = "text"
+    column: str = ""
+    alphabet: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    blocks: tuple[NumberBlock, ...] = ()
+    padding: int = 0
+    target_log: bool = False
 
     def transform(self, rows: Any) -> Array:
         """Prepare raw rows for the network.
@@ -120,6 +144,10 @@ class Preparation:
         """
         if self.form in ("images", "bytes"):
             return self._transform_images(np.asarray(rows))
+        if self.form in SEQUENCE_FORMS:
+            return _transform_sequences(self, rows)
+        if self.form == "windows":
+            return _transform_windows(self, rows)
         if isinstance(rows, Mapping) or hasattr(rows, "columns"):
             return apply_table(self, self._table(rows))
         return self._transform_matrix(np.asarray(rows))
@@ -127,7 +155,7 @@ class Preparation:
     def unscale(self, y: Array) -> Array:
         """Outputs [n, k] of a regression in the target's unit."""
         scaled: Array = y * np.asarray(self.target_scale) + np.asarray(self.target_shift)
-        return scaled
+        return np.expm1(scaled) if self.target_log else scaled
 
     def labels(self) -> Array:
         """The classes in the order of their codes, as the type the target had: [num_classes].
@@ -152,14 +180,15 @@ class Preparation:
     def from_json(cls, record: Mapping[str, Any]) -> Preparation:
         """The record back from ``to_json`` (also after a trip through a JSON file)."""
         values = _no_lists(record)
-        values["numbers"] = tuple(NumberRule(**rule) for rule in record["numbers"])
+        values["numbers"] = tuple(NumberRule(**_no_lists(rule)) for rule in record["numbers"])
         values["levels"] = tuple(LevelRule(**_no_lists(rule)) for rule in record["levels"])
+        values["blocks"] = tuple(_block(block) for block in record.get("blocks", ()))
         return cls(**values)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that enter, numbers first."""
-        numbers = tuple(rule.name for rule in self.numbers)
+        numbers = dict.fromkeys(rule.source for rule in self.numbers)
         return (*numbers, *(rule.name for rule in self.levels))
 
     def _table(self, rows: Any) -> Table:
@@ -174,8 +203,9 @@ class Preparation:
             )
         kinds = {
             **dict.fromkeys(given, "ignore"),
-            **{rule.name: f"{rule.kind}:{rule.writing}" for rule in self.numbers},
+            **{rule.source: _known_kind(rule) for rule in self.numbers},
             **{rule.name: "category" for rule in self.levels},
+            **({self.order[0]: self.order[1]} if self.order and self.order[0] in given else {}),
         }
         return table_from_frame(rows, kinds=kinds, missing=self.missing, guesses=Guesses.empty())
 
@@ -188,7 +218,8 @@ class Preparation:
                 got=f"an array of shape {rows.shape}",
                 do="Give the same features as in training, in the same order.",
             )
-        return _apply_numbers(self.numbers, rows)
+        numbers = prepare_numbers(self, rows)
+        return np.pad(numbers, ((0, 0), (0, self.padding))) if self.padding else numbers
 
     def _transform_images(self, rows: Array) -> Array:
         if rows.shape[1:] != self.shape and (*rows.shape[1:], 1) == self.shape:
@@ -216,41 +247,58 @@ class Preparation:
 
 def _no_lists(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON's lists back as tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return {key: _tuples(value) for key, value in values.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _block(record: Mapping[str, Any]) -> NumberBlock:
+    steps = tuple(NumberStep(step["kind"], _no_lists(step["values"])) for step in record["steps"])
+    return NumberBlock(tuple(record["columns"]), steps, record["width"])
+
+
+def _known_kind(rule: NumberRule) -> str:
+    """The kind found in training with the writing of the cells, as ``read_column`` takes it."""
+    return "category" if rule.part == "place" else f"{rule.kind}:{rule.writing}"
 
 
 def apply_table(record: Preparation, table: Table) -> Array:
-    """Apply the record to a table: numbers first, then categories; float32 [n, width]."""
+    """Apply the record to a table: numbers, one-hot levels, padding, codes; float32 [n, width]."""
     num_rows = table.num_rows
     x = np.zeros((num_rows, record.shape[0]), np.float32)
-    for index, rule in enumerate(record.numbers):
-        values = table.column(rule.name).values
-        x[:, index] = (np.where(np.isnan(values), rule.fill, values) - rule.shift) / rule.scale
-    start = len(record.numbers)
-    for level_rule in record.levels:
-        codes = level_codes(level_rule, table)
-        if record.encoding == "embed":
-            x[:, start] = codes
-            start += 1
+    start = 0
+    if record.numbers:
+        cells = np.stack([rule.cells(table) for rule in record.numbers], axis=1)
+        numbers = prepare_numbers(record, cells)
+        start = numbers.shape[1]
+        x[:, :start] = numbers
+    embedded = [rule for rule in record.levels if _is_embedded(record, rule)]
+    for rule in record.levels:
+        if rule in embedded:
             continue
+        codes = level_codes(rule, table)
         known = np.flatnonzero(codes >= 0)
         x[known, start + codes[known]] = 1.0
-        start += level_rule.width
+        start += rule.width
+    start += record.padding
+    for place, rule in enumerate(embedded, start=start):
+        x[:, place] = level_codes(rule, table)
     return x
 
 
-def level_codes(rule: LevelRule, table: Table) -> Array:
-    """Output of each cell of a category, int [n]; -1 for all zeros."""
-    column = table.column(rule.name)
-    output_of = dict(zip(rule.levels, rule.outputs, strict=True))
-    lookup = np.array(
-        [
-            *(output_of.get(level, rule.unknown) for level in column.levels),
-            output_of.get(MISSING_LEVEL, rule.unknown),
-        ]
-    )
-    codes: Array = lookup[column.values]
-    return codes
+def _is_embedded(record: Preparation, rule: LevelRule) -> bool:
+    return (rule.encoding or record.encoding) == "embed"
+
+
+def prepare_numbers(record: Preparation, matrix: Array) -> Array:
+    """All numbers prepared, in the order of the blocks where there are any: float32 [n, width]."""
+    if not record.blocks:
+        return _apply_numbers(record.numbers, matrix)
+    exact = matrix.astype(np.float64, copy=False)
+    made = [apply_block(block, exact) for block in record.blocks]
+    return np.concatenate(made, axis=1).astype(np.float32)
 
 
 def learn_numbers(
@@ -262,7 +310,8 @@ def learn_numbers(
         matrix: [n, columns], NaN where missing.
         names: Column names.
         kinds: numeric or date, per column.
-        prepare: ``standard`` (mean 0, variance 1), ``minmax`` ([0, 1]) or ``none``.
+        prepare: ``standard`` (mean 0, variance 1), ``centre`` (mean 0), ``minmax`` ([0, 1]) or
+            ``none``.
 
     Returns:
         One rule per column. A constant column gets scale 1.
@@ -283,51 +332,12 @@ def learn_numbers(
     )
 
 
-def learn_levels(table: Table, *, encoding: str) -> tuple[LevelRule, ...]:
-    """Learn which levels of the categories exist in the training part, and their outputs.
-
-    Missing cells are a level of their own. Levels beyond ``MAX_LEVELS`` share one output, the
-    rarest ones. Levels never seen in training share that output too, or are all zeros (one-hot)
-    or have a code of their own (embed).
-
-    Args:
-        table: The categories of the training part.
-        encoding: ``onehot`` or ``embed``.
-
-    Returns:
-        One rule per column.
-
-    Source:
-        scikit-learn: SimpleImputer(constant), OneHotEncoder, OrdinalEncoder; a test compares.
-    """
-    if not table.columns:
-        return ()
-    from sklearn.preprocessing import OneHotEncoder
-
-    names_of, codes = [], []
-    for column in table.columns:
-        levels = sorted([*column.levels, MISSING_LEVEL])
-        position = np.array([levels.index(level) for level in (*column.levels, MISSING_LEVEL)])
-        names_of.append(levels)
-        codes.append(position[column.values])
-    encoder = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", max_categories=MAX_LEVELS[encoding]
-    )
-    encoder.fit(np.stack(codes, axis=1))
-    rules = []
-    for index, column in enumerate(table.columns):
-        rare = encoder.infrequent_categories_[index]
-        kept = encoder.categories_[index]
-        rules.append(_level_rule(column.name, names_of[index], kept, rare=rare, encoding=encoding))
-    return tuple(rules)
-
-
 def learn_images(images: Array, *, prepare: str) -> tuple[Array, Array]:
     """Shift and scale per channel, float64 [channels], learned without copying all images.
 
     Args:
         images: [n, height, width, channels].
-        prepare: ``standard``, ``minmax`` or ``none``.
+        prepare: ``standard``, ``centre`` (bytes by 255 as well), ``minmax`` or ``none``.
 
     Returns:
         Shift and scale such that ``(image - shift) / scale`` is prepared.
@@ -349,6 +359,8 @@ def learn_images(images: Array, *, prepare: str) -> tuple[Array, Array]:
         wide: Array = block.astype(exact)
         squares += (wide * wide).sum(axis=0, dtype=np.float64)
     mean = total / len(flat)
+    if prepare == "centre":
+        return mean, np.full(channels, 255.0 if images.dtype == np.uint8 else 1.0)
     return mean, _no_zero(np.sqrt(np.maximum(squares / len(flat) - mean**2, 0.0)))
 
 
@@ -366,6 +378,8 @@ def _learn_with_gaps(matrix: Array, prepare: str) -> tuple[Array, Array, Array]:
     if prepare == "minmax":
         minmax = MinMaxScaler().fit(filled)
         return fill, minmax.data_min_, 1.0 / minmax.scale_
+    if prepare == "centre":
+        return fill, filled.mean(axis=0), np.ones(matrix.shape[1])
     return fill, np.zeros(matrix.shape[1]), np.ones(matrix.shape[1])
 
 
@@ -387,33 +401,20 @@ def _moments_none(matrix: Array) -> tuple[Array, Array]:
     return np.zeros(matrix.shape[1]), np.ones(matrix.shape[1])
 
 
-_MOMENTS = {"standard": _moments_standard, "minmax": _moments_minmax, "none": _moments_none}
+def _moments_centre(matrix: Array) -> tuple[Array, Array]:
+    return matrix.astype(np.float64, copy=False).mean(axis=0), np.ones(matrix.shape[1])
+
+
+_MOMENTS = {
+    "centre": _moments_centre,
+    "standard": _moments_standard,
+    "minmax": _moments_minmax,
+    "none": _moments_none,
+}
 
 
 def _no_zero(scale: Array) -> Array:
     return np.where(scale == 0, 1.0, scale)
-
-
-def _level_rule(
-    name: str, levels: list[str], kept: Array, *, rare: Array | None, encoding: str
-) -> LevelRule:
-    """Outputs in scikit-learn's order: frequent levels as sorted, then the shared one."""
-    rare_codes = set() if rare is None else {int(code) for code in rare}
-    frequent = [int(code) for code in kept if int(code) not in rare_codes]
-    outputs = {code: position for position, code in enumerate(frequent)}
-    outputs.update(dict.fromkeys(rare_codes, len(frequent)))
-    width = len(frequent) + bool(rare_codes)
-    unknown = len(frequent) if rare_codes else -1
-    if encoding == "embed" and not rare_codes:
-        unknown, width = width, width + 1
-    known = [int(code) for code in kept]
-    return LevelRule(
-        name,
-        tuple(levels[code] for code in known),
-        tuple(outputs[code] for code in known),
-        width,
-        unknown,
-    )
 
 
 def _apply_numbers(rules: tuple[NumberRule, ...], matrix: Array) -> Array:
@@ -427,3 +428,95 @@ def _apply_numbers(rules: tuple[NumberRule, ...], matrix: Array) -> Array:
         values = np.where(is_gap, fill, values)
     prepared: Array = ((values - shift) / scale).astype(np.float32)
     return prepared
+
+
+def _transform_sequences(record: Preparation, rows: Any) -> Array:
+    """Strings, lists or arrays of different length as padded inputs; what is too long is cut at the end."""
+    items = _items_of(record, rows)
+    kind = "numbers" if record.form == "sequences" else record.form
+    if kind in ("numbers", "codes"):
+        array = sequences.number_items(items, kind=kind, where="sequences to prepare")
+    else:
+        array = sequences.object_array(items)
+    kind = "text" if kind == "characters" else kind
+    empty = np.flatnonzero(sequences.length_of(Sequences("", kind, array)) == 0)
+    if len(empty):
+        raise bad(
+            "sequences to prepare",
+            "must have at least one step each",
+            got=f"length 0 in {count(len(empty), 'row')}: {listed(empty.tolist())} (from 0)",
+            do="Leave these rows out.",
+        )
+    time = record.shape[0]
+    if kind != "numbers":
+        codes, lengths = sequences.to_codes(array, kind, alphabet=record.alphabet)
+        return sequences.pad_codes(codes, lengths, time=time)
+    channels = record.shape[1]
+    wrong = {item.shape[1] for item in array if item.shape[1] != channels}
+    if wrong:
+        raise bad(
+            "sequences to prepare",
+            f"must have {count(channels, 'channel')} as in training",
+            got=listed(sorted(wrong)),
+            do="Give each sequence as [time, channels].",
+        )
+    rules = record.numbers
+    filled = sequences.object_array(
+        [_apply_numbers(rules, np.where(np.isfinite(item), item, np.nan)) for item in array]
+    )
+    return sequences.pad_numbers(filled, time=time, channels=channels)
+
+
+def _items_of(record: Preparation, rows: Any) -> list[Any]:
+    """The sequences among whatever was given: a column of a table, a list, or one string."""
+    if isinstance(rows, str):
+        return [rows]
+    if isinstance(rows, Mapping) or hasattr(rows, "columns"):
+        if record.column not in rows:
+            raise bad(
+                "rows to prepare",
+                f"must have the column '{record.column}' of the training data",
+                got=f"the columns {listed(rows)}",
+                do="Rename or add it.",
+            )
+        rows = rows[record.column]
+    items = list(rows)
+    if record.form in ("text", "characters") and not all(isinstance(i, str) for i in items):
+        raise bad(
+            "sequences to prepare",
+            "must be text",
+            got=f"{type(next(i for i in items if not isinstance(i, str))).__name__}",
+            do="Give a list of strings.",
+        )
+    return items
+
+
+def _transform_windows(record: Preparation, rows: Any) -> Array:
+    """A table (each window of its rows, in order of time) or windows [n, window, channels]."""
+    if not (isinstance(rows, Mapping) or hasattr(rows, "columns")):
+        array = np.asarray(rows, np.float64)
+        if array.ndim == 2 and len(record.numbers) == 1:
+            array = array[..., None]
+        if array.shape[1:] != record.shape:
+            raise bad(
+                "windows to prepare",
+                f"must have the shape {record.shape}: steps, channels",
+                got=f"{array.shape[1:]}",
+                do="Give a table with the columns of training, or windows of that shape.",
+            )
+        flat = _apply_numbers(record.numbers, array.reshape(-1, array.shape[-1]))
+        return flat.reshape(array.shape)
+    table = record._table(rows)
+    matrix = np.stack([table.column(rule.name).values for rule in record.numbers], axis=1)
+    if record.order and record.order[0] in table.names:
+        matrix = matrix[np.argsort(table.column(record.order[0]).values, kind="stable")]
+    window = record.shape[0]
+    if len(matrix) < window:
+        raise bad(
+            "rows to prepare",
+            f"must be at least {window} (the window)",
+            got=count(len(matrix), "row"),
+            do="Give more of the past.",
+        )
+    x = _apply_numbers(record.numbers, sequences.fill_forward(matrix))
+    return np.ascontiguousarray(sequences.cut_windows(x, window=window))
