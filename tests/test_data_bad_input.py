@@ -438,7 +438,7 @@ def test_parquet_without_rows(tmp_path):
 
 def test_nested_cells_are_named(tmp_path):
     path = tmp_path / "x.parquet"
-    pd.DataFrame({"a": [[1], [2, 3]] * 9, "label": ["x", "y"] * 9}).to_parquet(path)
+    pd.DataFrame({"a": [{"k": 1}, {"k": 2}] * 9, "label": ["x", "y"] * 9}).to_parquet(path)
     with pytest.raises(
         DataError, match=r"column 'a': must hold numbers, text, dates .* got cells of type "
     ):
@@ -501,7 +501,7 @@ def test_arrays_of_different_length():
         (np.zeros((5, 2), complex), "must hold real numbers with one to four axes"),
         (scipy.sparse.eye(5, format="csr"), "must hold real numbers .* got an array of shape ()"),
         (np.zeros((5, 1, 1, 1, 1)), "must hold real numbers with one to four axes"),
-        ([[1, 2], [3]], "must be a rectangular array, got something else .*inhomogeneous"),
+        ([[1, 2], 3], "must be a rectangular array, got something else .*inhomogeneous"),
         (np.zeros((0, 3)), r"must hold data, got an array of shape \(0, 3\)"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanework.catalog.types import Entry
+from lanework.catalog.types import Entry, Hyper
 
 __all__ = ["SOURCES"]
 
@@ -64,6 +64,10 @@ def _points(name: str, summary: str, *, formula: str) -> Entry:
     return Entry("source", name, summary, formula, source, facts={"task": "classification"})
 
 
+def _samples() -> Hyper:
+    return Hyper("samples", "int", 2000, "sequences that are drawn", low=10, high=1_000_000)
+
+
 SOURCES = (
     *_NAMED,
     _points(
@@ -90,5 +94,39 @@ SOURCES = (
         "blobs",
         "1 000 points in the plane, 4 round clouds that overlap a little.",
         formula="N((+-1, +-1), 0.35^2)",
+    ),
+    Entry(
+        "source",
+        "copy",
+        "Symbols to be told again after a long wait: what a recurrent network remembers.",
+        "x: span symbols, length - 1 blanks, a mark, span blanks; y: the symbols, at the last span steps",
+        "Hochreiter and Schmidhuber 1997; Arjovsky, Shah and Bengio 2016, "
+        "https://arxiv.org/abs/1511.06464, section 5.1",
+        (
+            Hyper(
+                "length", "int", 50, "steps from the last symbol to the mark", low=1, high=10_000
+            ),
+            Hyper("span", "int", 5, "symbols to remember", low=1, high=1000),
+            Hyper("symbols", "int", 8, "different symbols", low=2, high=1000),
+            _samples(),
+        ),
+        notes="The blanks have no target here: only what must be remembered counts, so guessing "
+        "reaches 1 / symbols. Options stand under data.options.",
+        facts={"task": "classification", "targets": "stepwise"},
+    ),
+    Entry(
+        "source",
+        "adding",
+        "Add the two marked numbers of a long sequence.",
+        "x: (uniform number, mark) by step; y: sum of the two marked numbers",
+        "Hochreiter and Schmidhuber 1997; Arjovsky, Shah and Bengio 2016, "
+        "https://arxiv.org/abs/1511.06464, section 5.2",
+        (
+            Hyper("length", "int", 50, "steps of a sequence", low=2, high=10_000),
+            _samples(),
+        ),
+        notes="Always saying 1 has a mean squared error of 1/6 (rmse 0.408). Options stand under "
+        "data.options.",
+        facts={"task": "regression"},
     ),
 )

@@ -15,6 +15,7 @@ import numpy as np
 from lanework.data import leaks, summary
 from lanework.data.files import must_exist
 from lanework.data.messages import bad, count, listed, share
+from lanework.data.padded import describe_lengths, prepare_sequences, without_empty
 from lanework.data.prepare import (
     MAX_LEVELS,
     MISSING_LEVEL,
@@ -35,7 +36,18 @@ from lanework.data.target import (
     numeric_target,
     scale_of,
 )
-from lanework.data.types import Array, Column, Dataset, InputInfo, Loaded, Part, Rows, Table
+from lanework.data.types import (
+    Array,
+    Column,
+    Dataset,
+    InputInfo,
+    Loaded,
+    Part,
+    Rows,
+    Sequences,
+    Steps,
+    Table,
+)
 from lanework.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +61,7 @@ class _Coded(NamedTuple):
 
     task: str
     classes: Classes
-    y: Array  # int32 [n], or float64 [n, k] in the target's unit
+    y: Array  # int32 [n] or [n, time], or float64 [n, k] in the target's unit
 
 
 class _Inputs(NamedTuple):
@@ -85,9 +97,11 @@ def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
         >>> iris.train.x.shape, iris.classes
         ((105, 4), ('setosa', 'versicolor', 'virginica'))
     """
-    loaded, decisions = _with_target(read_source(spec, arrays=arrays))
+    loaded, decisions = _with_target(without_empty(read_source(spec, arrays=arrays)))
     if spec.test_source is not None and arrays is None:
         loaded = replace(loaded, test=read_test(spec, loaded, path=spec.test_source))
+    if loaded.test is not None:
+        loaded = replace(loaded, test=without_empty(loaded.test))
     loaded, more = _limited(loaded, spec)
     decisions += more
     coded, sentence = _code(loaded, spec)
@@ -207,6 +221,9 @@ def _limited(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, tuple[str, ...]]:
 
 
 def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
+    if isinstance(loaded.target, Steps):
+        names = loaded.target.classes
+        return _Coded("classification", Classes(names, names), loaded.target.values), ""
     task, sentence = decide_task(loaded, given=spec.task)
     if task == "regression":
         y = numeric_target(loaded.target, where=loaded.label)
@@ -220,7 +237,7 @@ def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
 
 def _split(coded: _Coded, spec: DataSpec, *, has_own_test: bool) -> tuple[Parts, tuple[str, ...]]:
     split = spec.split
-    is_stratified = split.stratify and coded.task == "classification"
+    is_stratified = split.stratify and coded.task == "classification" and coded.y.ndim == 1
     fractions = (split.train, split.val, 0.0 if has_own_test else split.test)
     parts = split_rows(
         coded.y if is_stratified else None,
@@ -232,7 +249,7 @@ def _split(coded: _Coded, spec: DataSpec, *, has_own_test: bool) -> tuple[Parts,
     how = "at random, the same share of each class in each part" if is_stratified else "at random"
     own = "; the test part is a set of its own" if has_own_test else ""
     told = [f"Rows are split {how}{own}.", *parts.decisions]
-    if coded.task == "classification" and not is_stratified:
+    if coded.task == "classification" and not is_stratified and coded.y.ndim == 1:
         lacking = np.setdiff1d(np.arange(len(coded.classes.names)), coded.y[parts.train])
         if len(lacking):
             names = listed(coded.classes.names[code] for code in lacking)
@@ -245,6 +262,8 @@ def _own_test(loaded: Loaded, coded: _Coded) -> tuple[tuple[Loaded, Array] | Non
     if loaded.test is None:
         return None, ()
     test, decisions = _with_target(loaded.test)
+    if isinstance(test.target, Steps):
+        return (test, test.target.values), decisions
     if coded.task == "regression":
         y = numeric_target(test.target, where=test.label)
         if y.shape[1:] != coded.y.shape[1:]:
@@ -307,11 +326,29 @@ def _prepare(
 ) -> tuple[_Inputs, tuple[str, ...]]:
     if isinstance(loaded.features, Table):
         return _prepare_table(loaded.features, parts, spec, held=held)
+    if isinstance(loaded.features, Sequences):
+        return _prepare_sequences(loaded.features, parts, spec, held=held, target=loaded.target)
     test = loaded.features[parts.test] if held is None else np.asarray(held[0].features)
     raw = (loaded.features[parts.train], loaded.features[parts.val], test)
     if loaded.features.ndim == 2:
         return _prepare_matrix(raw, loaded, spec)
     return _prepare_images(raw, spec)
+
+
+def _prepare_sequences(
+    features: Sequences,
+    parts: Parts,
+    spec: DataSpec,
+    *,
+    held: tuple[Loaded, Array] | None,
+    target: Any,
+) -> tuple[_Inputs, tuple[str, ...]]:
+    test = features[parts.test]
+    if held is not None and isinstance(held[0].features, Sequences):
+        test = held[0].features
+    raw = (features[parts.train], features[parts.val], test)
+    made = prepare_sequences(raw, spec, is_stepwise=isinstance(target, Steps))
+    return _Inputs(made.record, made.parts, made.input, None, None), made.told
 
 
 def _prepare_table(
@@ -450,7 +487,8 @@ def _assemble(
     told: tuple[str, ...],
 ) -> Dataset:
     """Targets of the parts, summary and fingerprint."""
-    name = loaded.target.name if isinstance(loaded.target, Column) else (spec.target or "y")
+    target = loaded.target
+    name = target.name if isinstance(target, Column | Steps) else (spec.target or "y")
     raw_y = (coded.y[parts.train], coded.y[parts.val], coded.y[parts.test])
     if held is not None:
         raw_y = (raw_y[0], raw_y[1], held[1])
@@ -459,6 +497,7 @@ def _assemble(
     if coded.task == "regression":
         scale, shift = scale_of(raw_y[0], name=name, is_scaled=spec.scale_target)
         y = tuple(((values - shift) / scale).astype(np.float32) for values in raw_y)
+    y = _same_steps(y, inputs.input)
     made = [Part(x, labels) for x, labels in zip(inputs.parts, y, strict=True)]
     num_outputs = len(coded.classes.names) or coded.y.shape[1]
     record = replace(
@@ -489,6 +528,15 @@ def _assemble(
         summary={**described, "decisions": list(told), "fingerprint": fingerprint},
         fingerprint=fingerprint,
     )
+
+
+def _same_steps(y: tuple[Array, ...], info: InputInfo) -> tuple[Array, ...]:
+    """Targets by time step cut or padded to the steps of the input."""
+    if not info.is_stepwise:
+        return y
+    time = info.shape[0]
+    widen = [np.pad(v, ((0, 0), (0, max(0, time - v.shape[1]))), constant_values=-1) for v in y]
+    return tuple(values[:, :time] for values in widen)
 
 
 def _compared(
@@ -524,14 +572,19 @@ def _describe(
     held: tuple[Loaded, Array] | None,
 ) -> dict[str, Any]:
     columns, num_columns = summary.describe_columns(loaded, parts.train)
+    features = loaded.features
+    of_sequences = {}
+    if isinstance(features, Sequences):
+        of_sequences = describe_lengths(features, num_tokens=len(inputs.record.alphabet))
     named = list(zip(("train", "val", "test"), y, strict=True))
     is_classes = coded.task == "classification"
     compared = _compared(loaded, parts, held=held, prepared=inputs.parts)
     hints = leaks.duplicate_hints(compared[0], val=compared[1], test=compared[2])
-    hints += leaks.id_hints(loaded.features, loaded.names)
-    if is_classes or coded.y.shape[1] == 1:
+    if not isinstance(features, Sequences):
+        hints += leaks.id_hints(features, loaded.names)
+    if not isinstance(features, Sequences) and (is_classes or coded.y.shape[1] == 1):
         hints += leaks.giveaway_hints(
-            loaded.features,
+            features,
             loaded.names,
             y=coded.y if is_classes else coded.y[:, 0],
             num_classes=len(coded.classes.names),
@@ -558,4 +611,5 @@ def _describe(
         },
         "classes": summary.describe_classes(coded.classes.names, named) if is_classes else [],
         "hints": list(hints),
+        **of_sequences,
     }

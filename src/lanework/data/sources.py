@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanework.catalog import nearest
-from lanework.data import binary
+from lanework.catalog import CATALOG, nearest
+from lanework.data import binary, nested
 from lanework.data.builtin import BUNDLED, GENERATED
 from lanework.data.fashion import fashion_mnist
 from lanework.data.features import as_features
 from lanework.data.files import file_format, must_exist
+from lanework.data.generated import GENERATED_SEQUENCES
 from lanework.data.messages import bad, count, listed
-from lanework.data.types import Array, Column, Loaded, Table
+from lanework.data.types import Array, Column, Loaded, Sequences, Table
 
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "SOURCES", "column_names", "read_source", "read_test", "resolve_target"]
 
 SOURCES: Mapping[str, Callable[[], Loaded]] = MappingProxyType(
-    {**BUNDLED, "fashion-mnist": fashion_mnist, **GENERATED}
+    {
+        **BUNDLED,
+        "fashion-mnist": fashion_mnist,
+        **GENERATED,
+        **{
+            name: partial(make, CATALOG["source"][name].defaults())
+            for name, make in GENERATED_SEQUENCES.items()
+        },
+    }
 )
 """Named sources."""
 
@@ -51,6 +61,8 @@ def read_source(spec: DataSpec, *, arrays: Any = None) -> Loaded:
     """
     if arrays is not None:
         return _usable(_from_objects(arrays, spec, kinds=spec.columns))
+    if spec.source in GENERATED_SEQUENCES:
+        return GENERATED_SEQUENCES[spec.source](spec.options)
     if spec.source in SOURCES:
         return SOURCES[spec.source]()
     path = Path(spec.source)
@@ -67,7 +79,7 @@ def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
     if isinstance(loaded.features, Table):
         kinds = {name: "ignore" for name, _ in loaded.dropped}
         kinds |= {column.name: _known_kind(column) for column in loaded.features.columns}
-    if isinstance(loaded.target, Column) and isinstance(loaded.features, Table):
+    if isinstance(loaded.target, Column) and isinstance(loaded.features, Table | Sequences):
         kinds[loaded.target.name] = _known_kind(loaded.target)
     test = _from_path(Path(path), spec, kinds=kinds, where="data.test")
     if isinstance(loaded.features, Table) != isinstance(test.features, Table):
@@ -178,7 +190,9 @@ def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
         target=spec.target,
         missing=tuple(spec.missing),
         as_text=tuple(
-            name for name, kind in kinds.items() if kind == "category" or kind.partition(":")[2]
+            name
+            for name, kind in kinds.items()
+            if kind in ("category", "text", "words") or kind.partition(":")[2]
         ),
     )
     return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=decisions)
@@ -195,11 +209,20 @@ def _from_npz(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
     arrays = binary.read_npz(path)
     x, y, test = binary.xy_of_npz(arrays, path.name, target=spec.target)
     name = spec.target or "y"
-    loaded = _from_arrays(x, y, label=path.name, target=name, kinds=kinds)
+
+    def read(pair: tuple[Array, Array], label: str, lengths: str) -> Loaded:
+        x, y = pair
+        if lengths in arrays or spec.sequences is not None:
+            steps = arrays.get(lengths)
+            return nested.of_arrays(
+                x, y, label=label, target=name, kind=spec.sequences, lengths=steps, read=_target_of
+            )
+        return _from_arrays(x, y, label=label, target=name, kinds=kinds)
+
+    loaded = read((x, y), path.name, "lengths")
     if test is None:
         return loaded
-    held = _from_arrays(*test, label=f"{path.name} (test)", target=name, kinds=kinds)
-    return replace(loaded, test=held)
+    return replace(loaded, test=read(test, f"{path.name} (test)", "lengths_test"))
 
 
 def _from_idx(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
@@ -230,6 +253,14 @@ def _from_columns(
     target = resolve_target(spec.target, tuple(columns), name=name)
     _check_kinds(spec.columns, tuple(columns), name=name, target=target)
     guesses = Guesses.empty()
+    if found := nested.sequence_column(columns, kinds, target=target, asked=spec.sequences):
+        features, dropped = nested.of_columns(columns, found, kinds=kinds, target=target)
+        wanted = {target: columns[target]}
+        table = read_columns(
+            wanted, kinds=kinds, missing=spec.missing, target=target, guesses=guesses
+        )
+        told = (*decisions, *guesses.sentences())
+        return Loaded(features, table.column(target), name, decisions=told, dropped=dropped)
     table = read_columns(columns, kinds=kinds, missing=spec.missing, target=target, guesses=guesses)
     return Loaded(
         features=table.without([target]),
@@ -276,9 +307,21 @@ def _from_objects(arrays: Any, spec: DataSpec, *, kinds: Kinds) -> Loaded:
             do="For example data=(features, labels).",
         )
     name = spec.target or "y"
-    loaded = _from_arrays(*arrays[:2], label="Python arrays", target=name, kinds=kinds)
+
+    def read(pair: Any, label: str) -> Loaded:
+        x, y = pair
+        if spec.sequences is not None or nested.is_ragged(x):
+            return nested.of_arrays(
+                x, y, label=label, target=name, kind=spec.sequences, read=_target_of
+            )
+        return _from_arrays(x, y, label=label, target=name, kinds=kinds)
+
+    loaded = read(arrays[:2], "Python arrays")
     if len(arrays) == 2:
         return loaded
+    if isinstance(loaded.features, Sequences):
+        held = read(arrays[2:], "Python arrays (test)")
+        return replace(loaded, test=_same_columns(held, loaded, name="the test arrays"))
     if isinstance(loaded.features, Table):
         kinds = {column.name: _known_kind(column) for column in loaded.features.columns}
         kinds |= {column: "ignore" for column, _ in loaded.dropped}
@@ -359,9 +402,11 @@ def _target_of(
 
 def _same_columns(test: Loaded, loaded: Loaded, *, name: str) -> Loaded:
     """The test part with the columns of the training part, in its order."""
+    if isinstance(loaded.features, Sequences) or isinstance(test.features, Sequences):
+        return nested.same_form(test, loaded, name=name)
     if not isinstance(loaded.features, Table) or not isinstance(test.features, Table):
         shapes = [
-            () if isinstance(part.features, Table) else part.features.shape[1:]
+            part.features.shape[1:] if isinstance(part.features, np.ndarray) else ()
             for part in (loaded, test)
         ]
         if shapes[0] != shapes[1]:

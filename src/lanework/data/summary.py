@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from lanework.data.types import Array, Column, Loaded, Part, Rows, Table
+from lanework.data.types import Array, Column, Loaded, Part, Rows, Sequences, Table
 
 __all__ = [
     "describe_baseline",
@@ -50,6 +50,9 @@ def describe_columns(loaded: Loaded, train: Rows) -> tuple[list[dict[str, Any]],
         columns = [_column(column, train) for column in features.columns[:_MAX_COLUMNS]]
         dropped = [_ignored(name, reason) for name, reason in loaded.dropped]
         return columns + dropped, len(features.columns) + len(dropped)
+    if isinstance(features, Sequences):
+        dropped = [_ignored(name, reason) for name, reason in loaded.dropped]
+        return [_sequences(features, train), *dropped], 1 + len(dropped)
     if features.ndim != 2:
         return [], 0
     return _matrix_columns(features[:, :_MAX_COLUMNS], loaded.names, train), features.shape[1]
@@ -59,7 +62,7 @@ def describe_classes(
     names: Sequence[str], parts: Sequence[tuple[str, Array]]
 ) -> list[dict[str, Any]]:
     """Name and number of rows in each part, for each class."""
-    counts = {part: np.bincount(y, minlength=len(names)) for part, y in parts}
+    counts = {part: np.bincount(y[y >= 0], minlength=len(names)) for part, y in parts}
     return [
         {"name": name, **{part: int(counts[part][code]) for part in counts}}
         for code, name in enumerate(names)
@@ -80,9 +83,9 @@ def describe_baseline(
     """
     train = parts[0][1]
     held = [(name, y) for name, y in parts[1:] if len(y)]
-    if num_classes:
-        guess = np.bincount(train, minlength=num_classes).argmax()
-        return {name: {"accuracy": float(np.mean(y == guess))} for name, y in held}
+    if num_classes:  # -1 stands where there is no target (steps that are padded)
+        guess = np.bincount(train[train >= 0], minlength=num_classes).argmax()
+        return {name: {"accuracy": float(np.mean(y[y >= 0] == guess))} for name, y in held}
     mean = train[:, 0].mean()
     return {name: {"rmse": float(np.sqrt(np.mean((y[:, 0] - mean) ** 2)))} for name, y in held}
 
@@ -157,6 +160,14 @@ def _column(column: Column, train: Rows) -> dict[str, Any]:
     present = learned[~missing[train]]
     row["distinct"] = len(np.unique(present))
     return {**row, **(_spread(present) if len(present) else {})}
+
+
+def _sequences(features: Sequences, train: Rows) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": features.name, "kind": features.kind, "guessed": False}
+    items = features.items[train]
+    if features.kind == "text":
+        row["distinct"] = len(set(items.tolist()))
+    return {**row, "missing": 0}
 
 
 def _ignored(name: str, reason: str) -> dict[str, Any]:

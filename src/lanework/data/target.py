@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lanework.catalog import nearest
 from lanework.data.dialect import is_number
 from lanework.data.messages import bad, count, listed
-from lanework.data.types import Array, Column, Loaded
+from lanework.data.types import Array, Column, Loaded, Steps
 
 __all__ = [
     "Classes",
@@ -116,7 +116,7 @@ def find_classes(loaded: Loaded) -> Classes:
         raise bad(
             "data.task",
             "can be classification only with one target column",
-            got=f"an array of shape {target.shape}",
+            got=f"an array of shape {(target.values if isinstance(target, Steps) else target).shape}",
             do="Give the class as one column (of one-hot columns take the argmax).",
         )
     if target.levels_used():

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from lanework.data.prepare import Preparation
 
-__all__ = ["Array", "Column", "Dataset", "InputInfo", "Loaded", "Part", "Rows", "Table"]
+__all__ = [
+    "Array",
+    "Column",
+    "Dataset",
+    "InputInfo",
+    "Loaded",
+    "Part",
+    "Rows",
+    "Sequences",
+    "Steps",
+    "Table",
+]
 
 Array = NDArray[Any]
 Rows = NDArray[np.intp]
@@ -177,12 +188,56 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """Samples of different length, as read: neither coded nor padded.
+
+    Attributes:
+        name: The column or array they came from.
+        kind: ``text`` (each character is a step), ``words``, ``codes`` (whole numbers that stand
+            for something) or ``numbers``.
+        items: Object array [n]: ``str`` for text and words, int64 [time] for codes, float64
+            [time, channels] for numbers.
+    """
+
+    name: str
+    kind: str
+    items: Array
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, rows: Rows) -> Sequences:
+        return replace(self, items=self.items[rows])
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A class for each time step.
+
+    Attributes:
+        name: What the report calls the target.
+        values: int32 [n, time], -1 where there is no target.
+        classes: Names in the order of the codes.
+    """
+
+    name: str
+    values: Array
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Rows) -> Steps:
+        return replace(self, values=self.values[rows])
+
+
+@dataclass(frozen=True)
 class Loaded:
     """What a source gives: features and target, before any split.
 
     Attributes:
-        features: A table, or an array [n, ...] (uint8 images stay uint8).
-        target: One column, or an array [n, k] of several numeric targets.
+        features: A table, an array [n, ...] (uint8 images stay uint8), or sequences.
+        target: One column, an array [n, k] of several numeric targets, or a class by time step.
         label: What the report calls the source.
         task: ``classification`` or ``regression`` when the source knows; else ``auto``.
         names: Feature names of an array; may be empty.
@@ -193,8 +248,8 @@ class Loaded:
         test: The source's own test part.
     """
 
-    features: Table | Array
-    target: Column | Array
+    features: Table | Array | Sequences
+    target: Column | Array | Steps
     label: str
     task: str = "auto"
     names: tuple[str, ...] = ()

@@ -104,10 +104,16 @@ def _to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _to_text(value: Any) -> Any:
+    """A column given by number is the column of that name."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class SplitSpec(_Frozen):
     """How the samples are shared out; parts that are not given share what is left evenly.
 
     With a test file of its own, ``test`` is not used and ``train`` and ``val`` keep their ratio.
+    With ``folds``, ``test`` (0 unless given) is held out first, and ``train`` and ``val`` follow.
     """
 
     train: float = Field(default=0.7, gt=0, le=1, description="share of the samples to learn from")
@@ -115,12 +121,34 @@ class SplitSpec(_Frozen):
     test: float = Field(default=0.15, ge=0, lt=1, description="share used once, at the end")
     stratify: bool = Field(default=True, description="same class shares in all parts")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the split")
+    group: Annotated[str | None, BeforeValidator(_to_text)] = Field(
+        default=None,
+        examples=["patient"],
+        min_length=1,
+        description="column whose equal values never lie in two parts",
+    )
+    time: Annotated[str | bool, BeforeValidator(_to_text)] = Field(
+        default=False,
+        examples=["date"],
+        description="column by which earlier rows are learned from and later ones tested; true: order of the rows",
+    )
+    gap: int = Field(default=0, ge=0, le=MOST, description="by time: rows left out between parts")
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        examples=[5],
+        description="cross-validation: one run per fold, each validated on its own part",
+    )
+    repeats: int = Field(default=1, ge=1, le=1000, description="times the folds are dealt anew")
 
     @model_validator(mode="before")
     @classmethod
     def _share_rest(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
+        if isinstance(value.get("folds"), int) and value["folds"] > 1:
+            return _folded(value)
         given = {part: value[part] for part in PARTS if part in value}
         absent = [part for part in PARTS if part not in given]
         numbers = [item for item in given.values() if is_number(item)]
@@ -136,12 +164,56 @@ class SplitSpec(_Frozen):
             text = f"must have train, val and test that add up to 1, got {total:.6g}. Give two of "
             text += "them, the last one takes what is left; compare whole splits, for example "
             raise _refuse_text(text + "split: [{train: 0.5, val: 0.25}, {train: 0.7, val: 0.15}].")
+        problems = _split_problems(self)
+        if problems:
+            raise _refuse(problems)
         return self
 
 
-def _to_text(value: Any) -> Any:
-    """A column given by number is the column of that name."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _folded(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A split with folds, its shares worked out: each fold is validated on its part of what is not test."""
+    test = value.get("test", 0.0)
+    if not is_number(test) or not 0 <= test < 1:
+        return dict(value)
+    val = round((1 - test) / value["folds"], 12)
+    shares = {"train": round(1 - test - val, 12), "val": val}
+    problems = []
+    for part, share in shares.items():
+        given = value.get(part, share)
+        if not is_number(given) or abs(given - share) > 1e-9:
+            text = f"must be left out with folds, got {got(given)}: with {value['folds']} folds each run learns "
+            text += (
+                f"from {shares['train']:.3g} and is validated on {val:.3g} of the rows. Remove it; "
+            )
+            text += "compare whole splits."
+            problems.append(Problem(part, text))
+    if problems:
+        raise _refuse(problems)
+    return {**value, "test": float(test), **shares}
+
+
+def _split_problems(split: SplitSpec) -> list[Problem]:
+    """Keys of a split that contradict each other."""
+    problems = []
+    is_timed = split.time is not False
+    if split.repeats > 1 and split.folds is None:
+        text = f"must come with folds, got {split.repeats} alone. Add folds: 5, or remove it."
+        problems.append(Problem("repeats", text))
+    if is_timed and split.folds is not None:
+        text = f"must be left out with time, got {split.folds}: most folds would learn from later rows and be "
+        text += "validated on earlier ones. Remove folds (train, val and test follow each other), or time."
+        problems.append(Problem("folds", text))
+    if is_timed and split.group is not None:
+        text = f"must be left out with time, got {split.group!r}: a point in time cuts through groups. "
+        problems.append(Problem("group", text + "Remove group or time."))
+    if split.time == "":
+        problems.append(
+            Problem("time", "must name a column, got nothing. Use true for the order of the rows.")
+        )
+    if split.gap and not is_timed:
+        text = f"must come with time, got {split.gap} alone. Add time: true, or remove it."
+        problems.append(Problem("gap", text))
+    return problems
 
 
 def _to_columns(value: Any) -> Any:
@@ -162,7 +234,17 @@ def _check_source(value: Any) -> Any:
     )
 
 
-Columns = dict[str, Literal["numeric", "category", "ignore"]]
+def _to_horizon(value: Any) -> Any:
+    """Steps ahead: one number, or several."""
+    items = value if isinstance(value, list | tuple) else (value,)
+    is_whole = all(isinstance(item, int) and not isinstance(item, bool) for item in items)
+    if not items or not is_whole or min(items) < 1 or len(set(items)) < len(items):
+        text = f"must be a whole number >= 1 or a list of different ones, got {got(value)}. "
+        raise _refuse_text(text + "Use for example 1, or [1, 7].")
+    return tuple(items) if isinstance(value, list | tuple) else value
+
+
+Columns = dict[str, Literal["numeric", "category", "ignore", "text", "words"]]
 
 
 class DataSpec(_Frozen):
@@ -187,7 +269,8 @@ class DataSpec(_Frozen):
         description="file with the test part, of the same form as the source",
     )
     columns: Annotated[Columns, BeforeValidator(_to_columns)] = Field(
-        default={}, description="column name to numeric, category or ignore"
+        default={},
+        description="column name to numeric, category, ignore, or text or words for sequences",
     )
     prepare: Annotated[str, BeforeValidator(partial(_to_name, "preparation"))] = Field(
         default="standard",
@@ -215,6 +298,87 @@ class DataSpec(_Frozen):
     scale_target: bool = Field(
         default=True, description="regression: train on a target of mean 0 and variance 1"
     )
+    options: dict[str, Any] = Field(
+        default={}, examples=[{"length": 50}], description="options of a generated source"
+    )
+    context: int | None = Field(
+        default=None,
+        ge=2,
+        le=MOST,
+        examples=[128],
+        description="running text: characters in a sample; not given: 128 for a text file",
+    )
+    stride: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        examples=[64],
+        description="steps between the starts of training samples cut from a text or series; not given: context, or 1",
+    )
+    window: int | None = Field(
+        default=None, ge=1, le=MOST, examples=[30], description="time series: past rows that enter"
+    )
+    horizon: Annotated[int | tuple[int, ...], BeforeValidator(_to_horizon)] = Field(
+        default=1, description="time series: rows ahead of the last known one; several: a list"
+    )
+    order: Annotated[str | None, BeforeValidator(_to_text)] = Field(
+        default=None,
+        examples=["Date"],
+        min_length=1,
+        description="time series: column that says what came first; not given: the column of dates",
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        examples=[200],
+        description="sequences: steps that are kept; not given: the longest in training, at most 1000",
+    )
+    sequences: Literal["numbers", "codes", "text", "words"] | None = Field(
+        default=None, description="arrays: read samples as sequences of that kind"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> DataSpec:
+        problems = _series_problems(self)
+        row = CATALOG["source"].get(self.source)
+        if row is None and self.options:
+            text = f"must be left out for a file, got {got(self.options)}. Remove it."
+            problems.append(Problem("options", text))
+        elif row is not None:
+            options, found = check_options(row, self.options, "options")
+            problems += found
+            self.options.update(options if not found else {})
+        if problems:
+            raise _refuse(problems)
+        return self
+
+
+def _series_problems(data: DataSpec) -> list[Problem]:
+    """Problems of keys for text, sequences and series with each other."""
+    problems = []
+    if data.window is None:
+        for key in ("order", "horizon"):
+            if key in data.model_fields_set and getattr(data, key) not in (None, 1):
+                text = (
+                    f"must come with window (a time series), got {got(getattr(data, key))} alone. "
+                )
+                problems.append(Problem(key, text + "Add window: 30, or remove it."))
+    elif data.context is not None:
+        text = f"must be left out with window, got {data.context}: context is for running text, "
+        problems.append(Problem("context", text + "window for a time series. Keep one of them."))
+    elif data.task == "classification":
+        text = "must be regression for a time series, got classification. Leave it out."
+        problems.append(Problem("task", text))
+    if data.context is not None and data.target is not None:
+        text = (
+            f"must be left out with context, got {got(data.target)}: the target of a running text "
+        )
+        problems.append(Problem("target", text + "is its next character. Remove one of them."))
+    if data.context is not None and data.task == "regression":
+        text = "must be classification for running text, got regression. Leave it out."
+        problems.append(Problem("task", text))
+    return problems
 
 
 class ModelSpec(_Frozen):
@@ -590,5 +754,9 @@ def known_task(data: DataSpec) -> str | None:
     """``classification`` or ``regression`` where it is known without looking at the data."""
     if data.task != "auto":
         return data.task
+    if data.window is not None:
+        return "regression"
+    if data.context is not None:
+        return "classification"
     row = CATALOG["source"].get(data.source)
     return row.facts.get("task") if row else None
