@@ -115,7 +115,7 @@ def test_published_defaults() -> None:
 
 @pytest.mark.parametrize(("row", "hyper"), HYPERS, ids=_hyper_id)
 def test_declaration_is_sound(row: Entry, hyper: Hyper) -> None:
-    assert hyper.kind in ("float", "int", "bool", "choice", "ints", "str")
+    assert hyper.kind in ("float", "int", "bool", "choice", "ints", "by_path", "str")
     assert hyper.summary
     assert not hyper.of or hyper.of in CATALOG
     assert hyper.kind != "choice" or hyper.of or hyper.choices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lanework.catalog.networks import dropout_hypers, spatial_dropout_hyper, starting_hypers
 from lanework.catalog.types import Entry, Hyper
 
 __all__ = ["NETS", "WIDEST", "body"]
@@ -9,19 +10,16 @@ __all__ = ["NETS", "WIDEST", "body"]
 WIDEST = 1_000_000
 
 
-def body(*, norm: str = "none") -> tuple[Hyper, ...]:
-    """Options that all networks for tables and images share; `norm` is the default normalisation."""
+def body(*, norm: str = "none", has_forms: bool = False) -> tuple[Hyper, ...]:
+    """Options that all networks for tables and images share.
+
+    Args:
+        norm: The default normalisation.
+        has_forms: Whether dropout may take other forms than the usual one.
+    """
     return (
         Hyper("activation", "choice", "relu", "after each hidden layer", of="activation"),
-        Hyper(
-            "init",
-            "choice",
-            "auto",
-            "initial weights; auto: He for the ReLU family, Xavier for tanh and sigmoid, "
-            "LeCun for selu",
-            choices=("auto",),
-            of="init",
-        ),
+        *starting_hypers(),
         Hyper("norm", "choice", norm, "normalisation of each hidden layer", of="norm"),
         Hyper(
             "norm_position",
@@ -30,16 +28,7 @@ def body(*, norm: str = "none") -> tuple[Hyper, ...]:
             "normalise before or after the activation",
             choices=("before", "after"),
         ),
-        Hyper(
-            "dropout",
-            "float",
-            0.0,
-            "share of hidden units dropped in training (inverted dropout)",
-            low=0.0,
-            high=1.0,
-            high_open=True,
-            traced=True,
-        ),
+        *dropout_hypers(has_forms=has_forms),
         Hyper(
             "output_activation",
             "choice",
@@ -100,7 +89,7 @@ NETS = (
         "Rumelhart, Hinton and Williams 1986",
         (
             Hyper("hidden", "ints", (64, 64), "width of each hidden layer", low=1, high=WIDEST),
-            *body(),
+            *body(has_forms=True),
         ),
     ),
     Entry(
@@ -122,7 +111,8 @@ NETS = (
             Hyper(
                 "dense", "ints", (128,), "width of each dense layer after them", low=1, high=WIDEST
             ),
-            *body(),
+            *body(has_forms=True),
+            spatial_dropout_hyper(),
         ),
     ),
     Entry(

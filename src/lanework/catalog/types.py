@@ -20,7 +20,7 @@ class Hyper:
     Attributes:
         name: The key in a study file.
         kind: ``float``, ``int``, ``bool``, ``choice``, ``ints`` (a list of whole numbers; the bounds
-            hold for each of them) or ``str``.
+            hold for each of them), ``by_path`` (a mapping from patterns to choices) or ``str``.
         default: The value when the study does not say; ``None`` means "not set", and is then a
             value that a study may give as well.
         summary: One line, with the unit where it is not obvious.
@@ -52,6 +52,8 @@ class Hyper:
         if self.kind == "choice":
             of = (f"the name of {_article(self.of)} {self.of}",) if self.of else ()
             return " or ".join((*self.choices, *of))
+        if self.kind == "by_path":
+            return f"a mapping from patterns of paths to {_article(self.of)} {self.of} each"
         limits = self._limits()
         if self.kind == "ints":
             return f"a list of whole numbers{', each ' if limits else ''}{limits}"
@@ -65,7 +67,7 @@ class Hyper:
             return (1, True)
         if self.kind == "bool":
             return (1, "true", *wrong_kind)
-        if self.kind == "choice":
+        if self.kind in ("choice", "by_path"):
             return (1, True, *wrong_kind)
         outside = tuple(self._outside())
         if self.kind == "ints":

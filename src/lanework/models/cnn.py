@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lanework.models import layers, parts
+from lanework.models import dropout, layers, norms, parts
 from lanework.models.base import (
     Array,
     Input,
@@ -27,7 +27,7 @@ def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
     """Blocks of convolution, normalisation, activation and 2 x 2 max pooling, then dense layers.
 
     A block whose image is a single row or column already is not pooled. Dropout acts on the dense hidden layers; where
-    there are none, on the features that enter the output layer.
+    there are none, on the features that enter the output layer. Spatial dropout acts on the feature maps of each block.
 
     Args:
         spec: Options of the catalogue row `cnn`.
@@ -66,17 +66,19 @@ def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
             init=parts.initializer(init, activation=activation),
             has_bias=has_bias(spec),
             is_pooled=is_pooled and is_commuting,
+            form=norms.weight_form(option(spec, "norm")),
         )
         built += [weights, *finish_block(spec, f"conv_{index}", size=features)]
         if is_pooled and not is_commuting:
             built.append(plain(f"conv_{index}_pool", layers.max_pool))
+        built.append(dropout.spatial(f"conv_{index}_dropout"))
         if is_pooled:
             height, width = height // 2, width // 2
         channels = features
     widths = option(spec, "dense")
     built.append(plain("flatten", layers.flatten))
     if not widths:
-        built.append(layers.dropout("flatten_dropout"))
+        built.append(dropout.of_spec(spec, "flatten_dropout"))
     size = height * width * channels
     return chain(built + head(spec, size, widths=widths, num_outputs=num_outputs))
 
@@ -84,7 +86,7 @@ def cnn(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
 def _pools_first(spec: ModelSpec) -> bool:
     """Whether the largest of a window may be taken before bias and activation: a never falling one, nothing between."""
     is_monotone = pick("activation", option(spec, "activation"))[0] in parts.MONOTONE
-    return is_monotone and pick("norm", option(spec, "norm"))[0] == "none"
+    return is_monotone and norms.output_norm(option(spec, "norm")) == "none"
 
 
 def _reshape_to(shape: tuple[int, ...]) -> Callable[[Array], Array]:

@@ -8,8 +8,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lanework.models import layers, parts
-from lanework.models.base import Input, Layer, ModelSpec, Network, chain, option, pick, plain
+from lanework.models import dropout, layers, norms, parts
+from lanework.models.base import (
+    Input,
+    Layer,
+    ModelSpec,
+    Network,
+    chain,
+    option,
+    plain,
+    refuse,
+)
 
 
 def mlp(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
@@ -28,6 +37,11 @@ def mlp(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
     Source:
         Rumelhart, Hinton and Williams 1986, Learning representations by back-propagating errors.
     """
+    if norms.output_norm(option(spec, "norm")) == "instance":
+        refuse(
+            "model.norm",
+            "instance must be over the pixels of feature maps, got net: mlp, which has none. Use layer or group.",
+        )
     built: list[Layer] = []
     size = math.prod(input.shape)
     if input.cardinalities:
@@ -58,9 +72,10 @@ def head(spec: ModelSpec, size: int, *, widths: Any, num_outputs: int) -> list[L
             (size, width),
             init=parts.initializer(init, activation=activation),
             has_bias=has_bias(spec),
+            form=norms.weight_form(option(spec, "norm")),
         )
-        built += [weights, *finish_block(spec, f"dense_{index}", size=width)]
-        built.append(layers.dropout(f"dense_{index}_dropout"))
+        built += [weights, *finish_block(spec, f"dense_{index}", size=width, has_pixels=False)]
+        built.append(dropout.of_spec(spec, f"dense_{index}_dropout"))
         size = width
     num_outputs = int(option(spec, "num_outputs") or num_outputs)
     last = parts.initializer(init, activation=activation, is_output=True)
@@ -74,22 +89,26 @@ def head(spec: ModelSpec, size: int, *, widths: Any, num_outputs: int) -> list[L
 def has_bias(spec: ModelSpec) -> bool:
     """Whether weights need a bias: batch normalisation right after them would take it off again."""
     is_first = option(spec, "norm_position") == "before"
-    return not (is_first and pick("norm", option(spec, "norm"))[0] == "batch")
+    return not (is_first and norms.output_norm(option(spec, "norm")) == "batch")
 
 
-def finish_block(spec: ModelSpec, name: str, *, size: int) -> list[Layer]:
+def finish_block(spec: ModelSpec, name: str, *, size: int, has_pixels: bool = True) -> list[Layer]:
     """What follows the weights of a hidden layer: normalisation and activation in the order asked for.
 
     Args:
         spec: Options of the network.
         name: Name of the layer with the weights.
         size: Its features or channels.
+        has_pixels: Whether it gives feature maps; instance normalisation is left out where it does not, since a single
+            number has no spread.
 
     Returns:
         The layers, in forward order.
     """
-    activation = plain(f"{name}_activation", parts.activation(option(spec, "activation")))
-    norm = layers.norm(f"{name}_norm", size, choice=option(spec, "norm"))
+    activation = layers.activation(f"{name}_activation", size, choice=option(spec, "activation"))
+    choice = option(spec, "norm")
+    is_without = not has_pixels and norms.output_norm(choice) == "instance"
+    norm = norms.norm(f"{name}_norm", size, choice="none" if is_without else choice)
     if norm is None:
         return [activation]
     return [activation, norm] if option(spec, "norm_position") == "after" else [norm, activation]

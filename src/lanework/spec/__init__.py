@@ -5,7 +5,7 @@ Imports the catalogue and errors only: no JAX, nothing heavy but pydantic and Py
 
 from lanework.errors import Problem, SpecError
 from lanework.spec.expand import expand, may_have_auto, resolve
-from lanework.spec.program import TRACED, ZERO_IS_OFF, static_key, traced_values
+from lanework.spec.program import OF_NET, TRACED, ZERO_IS_OFF, static_key, traced_values
 from lanework.spec.schema import schema
 from lanework.spec.study import (
     content_hash,
@@ -33,6 +33,7 @@ from lanework.spec.types import (
 )
 
 __all__ = [
+    "OF_NET",
     "TRACED",
     "ZERO_IS_OFF",
     "Arm",

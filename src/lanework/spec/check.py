@@ -88,6 +88,8 @@ def check_value(hyper: Hyper, value: Any, path: str) -> Checked:
         return _check_name(hyper, value, path)
     if hyper.kind == "ints":
         return _check_ints(hyper, value, path)
+    if hyper.kind == "by_path":
+        return _check_by_path(hyper, value, path)
     if not _has_kind(hyper.kind, value):
         return hyper.default, [Problem(path, _wrong(hyper, value))]
     if hyper.kind in ("float", "int") and not _in_range(hyper, value):
@@ -196,6 +198,30 @@ def _check_ints(hyper: Hyper, value: Any, path: str) -> Checked:
         if not _has_kind("int", item) or not _in_range(hyper, item)
     ]
     return (hyper.default if problems else tuple(value)), problems
+
+
+def _check_by_path(hyper: Hyper, value: Any, path: str) -> Checked:
+    """A mapping from patterns to choices, each as short as it can be said."""
+    if not isinstance(value, Mapping) or not value:
+        text = f"must be {hyper.range_text()}, got {got(value)}. "
+        return hyper.default, [
+            Problem(path, text + f"Write for example {{output: {_first(hyper.of)}}}.")
+        ]
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for pattern, item in value.items():
+        if not isinstance(pattern, str) or not pattern:
+            text = f"must be a pattern of paths, got {got(pattern)}. Write for example output."
+            problems.append(Problem(path, text))
+            continue
+        name, options, wrong = check_choice(hyper.of, item, join(path, pattern))
+        problems += wrong
+        found[pattern] = simplify(hyper.of, name, options) if not wrong else item
+    return (hyper.default if problems else found), problems
+
+
+def _first(kind: str) -> str:
+    return next(iter(CATALOG[kind]))
 
 
 def _check_order(row: Entry, options: Mapping[str, Any], path: str) -> list[Problem]:

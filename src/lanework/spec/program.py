@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from lanework.catalog import CATALOG, Hyper
+from lanework.catalog.networks import STARTING
 from lanework.spec.sections import plain_config
 from lanework.spec.types import CHOICES, Choice, RunConfig
 
-__all__ = ["TRACED", "ZERO_IS_OFF", "static_key", "traced_values"]
+__all__ = ["OF_NET", "TRACED", "ZERO_IS_OFF", "static_key", "traced_values"]
 
+OF_NET = ("dropout", "spatial_dropout", "stochastic_depth")
+"""Traced options of the network that do nothing when zero."""
 ZERO_IS_OFF = (
     "l1",
     "l2",
     "weight_decay",
     "label_smoothing",
-    "dropout",
-    "stochastic_depth",
+    *OF_NET,
     "gradient_noise",
     "weight_noise",
     "input_noise",
 )
 """Traced values that do nothing when zero: a program whose lanes all have zero leaves them out."""
-OF_NET = ("dropout", "stochastic_depth")
-"""Those of them that are options of the network."""
 TRACED = ("learning_rate", *(name for name in ZERO_IS_OFF if name not in OF_NET))
 """Traced keys of ``train``."""
 OPTIONAL = ("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive", "max_norm")
@@ -58,7 +58,8 @@ def static_key(config: RunConfig) -> dict[str, Any]:
         name: _fixed("schedule", choice) for name, choice in config.train.schedules.items()
     }
     if not config.model.is_own:
-        model.pop("init", None)
+        for name in STARTING:
+            model.pop(name, None)
         for hyper in _hypers("net", config.model.net):
             if hyper.traced:
                 model.pop(hyper.name, None)

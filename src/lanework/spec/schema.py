@@ -91,6 +91,9 @@ def _hyper(hyper: Hyper) -> Schema:
     text: Schema = {"description": f"{hyper.summary} ({hyper.range_text()})", "default": default}
     if hyper.kind == "choice":
         return _named_hyper(hyper) | text
+    if hyper.kind == "by_path":
+        inner = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{hyper.of}"}}
+        return {"anyOf": [inner, {"type": "null"}]} | text
     kinds = {"float": "number", "int": "integer", "ints": "integer", "bool": "boolean"}
     value: Schema = {"type": kinds.get(hyper.kind, "string"), **_limits(hyper)}
     if hyper.kind == "ints":
