@@ -237,7 +237,8 @@ def order_problem(steps: Sequence[Chosen]) -> str:
             text = f"must have impute before {turn}, which needs every number, got it after. "
             return f"{text}Put impute first."
     if "none" in names and set(names) - {"none", "impute"}:
-        return f"must have none alone, got {', '.join(names)}. Leave none out."
+        others = [name for name in names if name not in ("none", "impute")]
+        return f"must have none alone, got {', '.join(others)} beside it. Leave none out."
     both = [dict(options) for name, options in steps if name == "pca"]
     if any(one["components"] is not None and one["share"] is not None for one in both):
         return "must say how much pca keeps once, got components and share. Remove one."

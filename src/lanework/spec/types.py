@@ -6,7 +6,7 @@ in every default, so that what is stored is what is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -15,8 +15,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from lanework.catalog import CATALOG, Entry
+from lanework.catalog.preparation import chosen_steps, order_problem
 from lanework.errors import Problem
-from lanework.spec.check import check_choice, check_options, check_value, got, is_number, names_hint
+from lanework.spec.check import (
+    check_choice,
+    check_options,
+    check_value,
+    got,
+    is_number,
+    join,
+    names_hint,
+    simplify,
+)
 
 __all__ = [
     "Arm",
@@ -40,7 +50,7 @@ __all__ = [
 OBJECT = "<object>"
 AUTO = "auto"
 PARTS = ("train", "val", "test")
-CHOICES = ("optimizer", "schedule", "loss", "average")
+CHOICES = ("optimizer", "schedule", "loss", "average", "sampling")
 """Keys of ``train`` that choose from the catalogue kind of the same name."""
 OPTIONAL_CHOICES = ("loss", "average")
 SCHEDULABLE = ("momentum", "b1", "b2", "weight_decay", "l1", "l2", "label_smoothing", "dropout")
@@ -216,10 +226,110 @@ def _split_problems(split: SplitSpec) -> list[Problem]:
     return problems
 
 
+def _to_steps(value: Any) -> Any:
+    """Steps of preparation as short as they can be said: a name, a mapping with options, or a list of those."""
+    items = value if isinstance(value, list | tuple) else (value,)
+    steps, problems = [], []
+    for place, item in enumerate(items):
+        where = f"[{place}]" if isinstance(value, list | tuple) else ""
+        name, options, found = check_choice("preparation", item, where)
+        problems += found
+        if not found:
+            steps.append(simplify("preparation", name, options))
+    if not items:
+        problems.append(Problem("", "must name a step, got an empty list. Use none."))
+    if not problems and (text := order_problem(chosen_steps(steps))):
+        problems.append(Problem("", text))
+    if problems:
+        raise _refuse(problems)
+    return steps[0] if len(steps) == 1 else tuple(steps)
+
+
+def _to_rare(value: Any) -> Any:
+    """A share of the rows below 1, else a number of rows."""
+    if value is None:
+        return None
+    if is_number(value) and (0 < value < 1 or (value >= 1 and float(value).is_integer())):
+        return value if value < 1 else int(value)
+    text = f"must be a share of the rows > 0 and < 1, or a whole number of rows >= 1, got {got(value)}. "
+    raise _refuse_text(text + "Use for example 0.01 or 20.")
+
+
+def _to_dates(value: Any) -> Any:
+    """Parts of a date, as a list of names."""
+    items = value if isinstance(value, list | tuple) else [value]
+    problems = []
+    for place, item in enumerate(items):
+        if not isinstance(item, str) or item not in CATALOG["date_part"]:
+            hint = names_hint(item, CATALOG["date_part"])
+            text = f"must be the name of a date_part, got {got(item)}. {hint}"
+            problems.append(Problem(f"[{place}]" if value is items else "", text))
+    if not items:
+        problems.append(
+            Problem("", "must name a part, got an empty list. Use days, or ignore the column.")
+        )
+    if problems:
+        raise _refuse(problems)
+    return tuple(dict.fromkeys(items))
+
+
+COLUMN_KINDS = ("numeric", "category", "date", "ignore", "text", "words")
+
+
+def _to_kind(value: Any) -> Any:
+    if value in COLUMN_KINDS:
+        return value
+    words = f"{', '.join(COLUMN_KINDS[:-1])} or {COLUMN_KINDS[-1]}"
+    raise _refuse_text(f"must be {words}, got {got(value)}. {names_hint(value, COLUMN_KINDS)}")
+
+
+_COLUMN_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "kind": _to_kind,
+    "prepare": _to_steps,
+    "categories": partial(_to_name, "encoding"),
+    "rare": _to_rare,
+    "dates": _to_dates,
+}
+"""What can be said of one column, and how it is read."""
+
+
 def _to_columns(value: Any) -> Any:
+    """Column name to its kind, or to a mapping of what holds for this column."""
     if not isinstance(value, Mapping):
         return value
-    return {_to_text(key): kind for key, kind in value.items()}
+    found, problems = {}, []
+    for key, item in value.items():
+        name = _to_text(key)
+        found[name], wrong = _to_column(item)
+        problems += [Problem(_below(str(name), one.path), one.message) for one in wrong]
+    if problems:
+        raise _refuse(problems)
+    return found
+
+
+def _below(path: str, inner: str) -> str:
+    return path + inner if not inner or inner.startswith("[") else join(path, inner)
+
+
+def _to_column(item: Any) -> tuple[Any, list[Problem]]:
+    given = item if isinstance(item, Mapping) else {"kind": item}
+    made, problems = {}, []
+    for key, value in given.items():
+        if key not in _COLUMN_KEYS:
+            text = f"must be a known key, got {key!r}. {names_hint(key, _COLUMN_KEYS)}"
+            problems.append(Problem(str(key), text))
+            continue
+        try:
+            made[key] = _COLUMN_KEYS[key](value)
+        except PydanticCustomError as error:
+            nested: list[Problem] = (error.context or {})["problems"]
+            at = key if isinstance(item, Mapping) else ""
+            problems += [Problem(_below(at, one.path), one.message) for one in nested]
+    if not given:
+        problems.append(
+            Problem("", f"must say something, got nothing. Use {', '.join(COLUMN_KINDS)}.")
+        )
+    return (made["kind"] if list(made) == ["kind"] else made), problems
 
 
 def _check_source(value: Any) -> Any:
@@ -244,9 +354,6 @@ def _to_horizon(value: Any) -> Any:
     return tuple(items) if isinstance(value, list | tuple) else value
 
 
-Columns = dict[str, Literal["numeric", "category", "ignore", "text", "words"]]
-
-
 class DataSpec(_Frozen):
     """Which data, and how it is prepared."""
 
@@ -268,16 +375,26 @@ class DataSpec(_Frozen):
         serialization_alias="test",
         description="file with the test part, of the same form as the source",
     )
-    columns: Annotated[Columns, BeforeValidator(_to_columns)] = Field(
+    columns: Annotated[dict[str, Any], BeforeValidator(_to_columns)] = Field(
         default={},
-        description="column name to numeric, category, ignore, or text or words for sequences",
+        description="column name to numeric, category, date or ignore (text or words for sequences), or to a mapping "
+        "of what holds for it alone: kind, prepare, categories, rare, dates",
     )
-    prepare: Annotated[str, BeforeValidator(partial(_to_name, "preparation"))] = Field(
+    prepare: Annotated[Any, BeforeValidator(_to_steps)] = Field(
         default="standard",
-        description="what is done to numbers; learned on the training part only",
+        description="what is done to numbers, one step or a list; learned on the training part only",
     )
     categories: Annotated[str, BeforeValidator(partial(_to_name, "encoding"))] = Field(
         default="onehot", description="how categories enter"
+    )
+    rare: Annotated[float | int | None, BeforeValidator(_to_rare)] = Field(
+        default=None,
+        examples=[0.01],
+        description="levels below that share (or number) of the training rows are merged; not given: none",
+    )
+    dates: Annotated[tuple[str, ...], BeforeValidator(_to_dates)] = Field(
+        default=("days",),
+        description="what of a date enters: days, year, month, day, weekday, hour",
     )
     missing: Annotated[tuple[str, ...], BeforeValidator(_to_tuple)] = Field(
         default=(), description="further markers of a missing value, besides the usual ones"
@@ -297,6 +414,14 @@ class DataSpec(_Frozen):
     )
     scale_target: bool = Field(
         default=True, description="regression: train on a target of mean 0 and variance 1"
+    )
+    log_target: bool = Field(
+        default=False, description="regression: train on log(1 + target); metrics stay in its unit"
+    )
+    stream: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="training rows come from disk batch by batch; not given: where they need too much memory",
     )
     options: dict[str, Any] = Field(
         default={}, examples=[{"length": 50}], description="options of a generated source"
@@ -337,6 +462,23 @@ class DataSpec(_Frozen):
     sequences: Literal["numbers", "codes", "text", "words"] | None = Field(
         default=None, description="arrays: read samples as sequences of that kind"
     )
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kinds of columns that were given."""
+        found = {}
+        for name, item in self.columns.items():
+            kind = item.get("kind") if isinstance(item, Mapping) else item
+            if kind is not None:
+                found[name] = kind
+        return found
+
+    def of_column(self, name: str, key: str) -> Any:
+        """What holds for one column: ``prepare``, ``categories``, ``rare`` or ``dates``."""
+        item = self.columns.get(name)
+        if isinstance(item, Mapping) and key in item:
+            return item[key]
+        return getattr(self, key)
 
     @model_validator(mode="after")
     def _fit_together(self) -> DataSpec:
@@ -551,6 +693,10 @@ class TrainSpec(_Frozen):
     epochs: int = Field(default=20, ge=1, le=MOST, description="passes over the training part")
     batch_size: Annotated[int | str, BeforeValidator(_check_batch)] = Field(
         default=64, description="samples per step; all: the whole training part"
+    )
+    sampling: Annotated[Choice, BeforeValidator(partial(_to_choice, "sampling"))] = Field(
+        default_factory=lambda: _to_choice("sampling", "shuffled"),
+        description="how the samples of a batch are drawn",
     )
     loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = Field(
         default=None, description="not given: cross_entropy for classes, mse for numbers"
