@@ -36,6 +36,7 @@ from lanework.data.target import (
     numeric_target,
     scale_of,
 )
+from lanework.data.text import is_text, load_text
 from lanework.data.types import (
     Array,
     Column,
@@ -97,6 +98,8 @@ def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
         >>> iris.train.x.shape, iris.classes
         ((105, 4), ('setosa', 'versicolor', 'virginica'))
     """
+    if arrays is None and is_text(spec):
+        return load_text(spec)
     loaded, decisions = _with_target(without_empty(read_source(spec, arrays=arrays)))
     if spec.test_source is not None and arrays is None:
         loaded = replace(loaded, test=read_test(spec, loaded, path=spec.test_source))
