@@ -25,6 +25,7 @@ from lanework.data.prepare import (
     learn_levels,
     learn_numbers,
 )
+from lanework.data.series import load_series, resolve_order
 from lanework.data.sources import SOURCES, column_names, read_source, read_test, resolve_target
 from lanework.data.split import Parts, split_rows
 from lanework.data.target import (
@@ -98,26 +99,77 @@ def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
         >>> iris.train.x.shape, iris.classes
         ((105, 4), ('setosa', 'versicolor', 'virginica'))
     """
+    return load_folds(spec, arrays=arrays, is_first_only=True)[0]
+
+
+def load_folds(
+    spec: DataSpec, *, arrays: Any = None, is_first_only: bool = False
+) -> tuple[Dataset, ...]:
+    """The data set of each fold of a cross-validation, of equal shapes; one data set without folds.
+
+    Args:
+        spec: The data section of a study.
+        arrays: As in `load`.
+        is_first_only: Prepare the first fold alone.
+
+    Returns:
+        Repeat by repeat, fold by fold. Each has learned its own preparation.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
     if arrays is None and is_text(spec):
-        return load_text(spec)
-    loaded, decisions = _with_target(without_empty(read_source(spec, arrays=arrays)))
+        _check_text_split(spec)
+        return (load_text(spec),)
+    loaded, decisions = _with_target(without_empty(read_source(reading_spec(spec), arrays=arrays)))
+    loaded, more = _limited(loaded, spec)
+    decisions += more
+    loaded, keys = split_keys(loaded, spec)
     if spec.test_source is not None and arrays is None:
         loaded = replace(loaded, test=read_test(spec, loaded, path=spec.test_source))
     if loaded.test is not None:
         loaded = replace(loaded, test=without_empty(loaded.test))
-    loaded, more = _limited(loaded, spec)
-    decisions += more
     coded, sentence = _code(loaded, spec)
     decisions += (sentence,) if sentence else ()
-    parts, more = _split(coded, spec, has_own_test=loaded.test is not None)
+    folds, more = _split(coded, keys, spec, has_own_test=loaded.test is not None)
     decisions += more
     held, more = _own_test(loaded, coded)
     decisions += more
-    loaded, held, more = _drop_empty(loaded, held, parts.train)
+    known = folds[0].train if len(folds) == 1 else np.union1d(folds[0].train, folds[0].val)
+    loaded, held, more = _drop_empty(loaded, held, known)
     decisions += more
-    inputs, more = _prepare(loaded, parts, spec, held=held)
-    told = tuple(dict.fromkeys((*decisions, *more)))
-    return _assemble(spec, loaded, coded, parts=parts, held=held, inputs=inputs, told=told)
+    made: list[Dataset] = []
+    for fold, parts in enumerate(folds[:1] if is_first_only else folds):
+        inputs, more = _prepare(loaded, parts, spec, held=held)
+        told = tuple(dict.fromkeys((*decisions, *more)))
+        made.append(
+            _assemble(
+                spec,
+                loaded,
+                coded,
+                parts=parts,
+                held=held,
+                inputs=inputs,
+                told=told,
+                keys=keys,
+                first=made[0] if fold else None,
+            )
+        )
+    return aligned(made)
+
+
+def _check_text_split(spec: DataSpec) -> None:
+    """A running text is cut into parts that follow each other."""
+    split = spec.split
+    given = {"folds": split.folds, "group": split.group, "time": split.time or None}
+    for key, value in given.items():
+        if value is not None:
+            raise bad(
+                f"data.split.{key}",
+                "must be left out for a running text, whose parts follow each other",
+                got=repr(value),
+                do="Remove it.",
+            )
 
 
 def peek(spec: DataSpec) -> list[Problem]:
@@ -138,10 +190,13 @@ def peek(spec: DataSpec) -> list[Problem]:
         try:
             path = Path(name)
             must_exist(path, where=key)
+            if is_text(spec):
+                continue
             names = None if path.is_dir() else column_names(path, spec)
             if names is None:
                 continue
             resolve_target(spec.target, names, name=path.name)
+            resolve_order(spec.order, names, name=path.name)
             problems += _unknown_columns(spec, names, path.name) if key == "data.source" else []
         except DataError as error:
             problems.append(_problem(key, error))
@@ -151,7 +206,7 @@ def peek(spec: DataSpec) -> list[Problem]:
 def _problem(key: str, error: DataError) -> Problem:
     """The error as a problem at the key it is about."""
     text = str(error)
-    for path in ("data.target", "data.source", "data.test", "data.delimiter"):
+    for path in ("data.target", "data.source", "data.test", "data.delimiter", "data.order"):
         if text.startswith(f"{path}: "):
             return Problem(path, text.removeprefix(f"{path}: "))
     return Problem(key, text)
@@ -238,26 +293,27 @@ def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
     return _Coded(task, classes, codes), sentence
 
 
-def _split(coded: _Coded, spec: DataSpec, *, has_own_test: bool) -> tuple[Parts, tuple[str, ...]]:
+def _split(
+    coded: _Coded, keys: Keys, spec: DataSpec, *, has_own_test: bool
+) -> tuple[tuple[Parts, ...], tuple[str, ...]]:
     split = spec.split
-    is_stratified = split.stratify and coded.task == "classification" and coded.y.ndim == 1
-    fractions = (split.train, split.val, 0.0 if has_own_test else split.test)
-    parts = split_rows(
-        coded.y if is_stratified else None,
-        len(coded.y),
-        fractions=fractions,
-        seed=split.seed,
+    is_classes = coded.task == "classification" and coded.y.ndim == 1
+    is_stratified = split.stratify and is_classes and keys.order is None
+    folds, told = split_parts(
+        spec,
+        keys,
+        labels=coded.y if is_stratified else None,
+        num_rows=len(coded.y),
         classes=coded.classes.names,
+        has_own_test=has_own_test,
     )
-    how = "at random, the same share of each class in each part" if is_stratified else "at random"
-    own = "; the test part is a set of its own" if has_own_test else ""
-    told = [f"Rows are split {how}{own}.", *parts.decisions]
-    if coded.task == "classification" and not is_stratified and coded.y.ndim == 1:
-        lacking = np.setdiff1d(np.arange(len(coded.classes.names)), coded.y[parts.train])
+    if is_classes and len(folds) == 1:
+        lacking = np.setdiff1d(np.arange(len(coded.classes.names)), coded.y[folds[0].train])
         if len(lacking):
             names = listed(coded.classes.names[code] for code in lacking)
-            told.append(f"No training row for class {names}: set data.split.stratify to true.")
-    return parts, tuple(told)
+            do = "use another split" if split.stratify else "set data.split.stratify to true"
+            told += (f"No training row for class {names}: {do}.",)
+    return folds, told
 
 
 def _own_test(loaded: Loaded, coded: _Coded) -> tuple[tuple[Loaded, Array] | None, tuple[str, ...]]:
@@ -334,7 +390,8 @@ def _prepare(
     test = loaded.features[parts.test] if held is None else np.asarray(held[0].features)
     raw = (loaded.features[parts.train], loaded.features[parts.val], test)
     if loaded.features.ndim == 2:
-        return _prepare_matrix(raw, loaded, spec)
+        made = prepare_matrix(raw, loaded.names, spec, grid=loaded.grid)
+        return _Inputs(made.record, made.parts, made.input, None, None), made.told
     return _prepare_images(raw, spec)
 
 
@@ -357,103 +414,11 @@ def _prepare_sequences(
 def _prepare_table(
     table: Table, parts: Parts, spec: DataSpec, *, held: tuple[Loaded, Array] | None
 ) -> tuple[_Inputs, tuple[str, ...]]:
-    numeric = [column for column in table.columns if not column.levels_used()]
-    category = Table(tuple(column for column in table.columns if column.levels_used()))
-    matrix = np.stack([c.values[parts.train] for c in numeric], axis=1) if numeric else None
-    numbers = learn_numbers(
-        np.empty((len(parts.train), 0)) if matrix is None else matrix,
-        tuple(column.name for column in numeric),
-        kinds=tuple(column.kind for column in numeric),
-        prepare=spec.prepare,
-    )
-    numbers = tuple(
-        replace(rule, writing=column.writing) for rule, column in zip(numbers, numeric, strict=True)
-    )
-    levels = learn_levels(category.take(parts.train), encoding=spec.categories)
-    is_embedded = spec.categories == "embed"
-    width = sum(1 if is_embedded else rule.width for rule in levels)
-    record = Preparation(
-        "table",
-        (len(numbers) + width,),
-        numbers=numbers,
-        levels=levels,
-        encoding=spec.categories,
-        missing=tuple(spec.missing),
-    )
     test = table.take(parts.test)
     if held is not None and isinstance(held[0].features, Table):
         test = held[0].features
-    tables = (table.take(parts.train), table.take(parts.val), test)
-    x = tuple(apply_table(record, rows) for rows in tables)
-    cardinalities = tuple(rule.width for rule in levels) if is_embedded else ()
-    info = InputInfo(record.shape, len(numbers) + (0 if is_embedded else width), cardinalities)
-    told = (*_told_gaps(tables, record), *_told_levels(tables, record))
-    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), told
-
-
-def _told_gaps(tables: tuple[Table, ...], record: Preparation) -> tuple[str, ...]:
-    """Sentences about missing cells and levels that share an output."""
-    told = []
-    names = tables[0].names
-    gaps = {n: sum(int(table.column(n).missing().sum()) for table in tables) for n in names}
-    filled = [rule.name for rule in record.numbers if gaps[rule.name]]
-    if filled:
-        num_cells = count(sum(gaps[name] for name in filled), "missing cell")
-        told.append(f"{num_cells} in {listed(filled)} filled with the training median.")
-    marked = [rule.name for rule in record.levels if gaps[rule.name]]
-    if marked:
-        num_cells = count(sum(gaps[name] for name in marked), "missing cell")
-        unseen = [r.name for r in record.levels if gaps[r.name] and MISSING_LEVEL not in r.levels]
-        told.append(
-            f"{num_cells} in {listed(marked)}: a level '(missing)' of its own"
-            f"{f' (unknown in {listed(unseen)}, as training has none)' if unseen else ''}."
-        )
-    rare = [rule.name for rule in record.levels if len(set(rule.outputs)) < len(rule.levels)]
-    if rare:
-        most = MAX_LEVELS[record.encoding]
-        told.append(f"Levels beyond the commonest {most - 1} of {listed(rare)} share one input.")
-    return tuple(told)
-
-
-def _told_levels(tables: tuple[Table, Table, Table], record: Preparation) -> tuple[str, ...]:
-    """Sentences about levels in val and test that training never saw."""
-    told = []
-    for part, table in zip(("validation", "test"), tables[1:], strict=True):
-        for rule in record.levels:
-            column = table.column(rule.name)
-            new = {column.levels[code] for code in np.unique(column.values) if code >= 0}
-            new -= set(rule.levels)
-            if not new:
-                continue
-            codes = [code for code, level in enumerate(column.levels) if level in new]
-            cells = count(int(np.isin(column.values, codes).sum()), "cell")
-            how = "all zeros" if rule.unknown < 0 else "the unknown level"
-            told.append(
-                f"Column '{rule.name}': training has no {listed(sorted(new), limit=3)}; {cells} of "
-                f"the {part} part read as {how}."
-            )
-    return tuple(told)
-
-
-def _prepare_matrix(
-    raw: tuple[Array, Array, Array], loaded: Loaded, spec: DataSpec
-) -> tuple[_Inputs, tuple[str, ...]]:
-    width = raw[0].shape[1]
-    names = loaded.names or tuple(f"x{index + 1}" for index in range(width))
-    numbers = learn_numbers(raw[0], names, kinds=("numeric",) * width, prepare=spec.prepare)
-    record = Preparation("matrix", (width,), numbers=numbers)
-    x = tuple(record.transform(rows) for rows in raw)
-    info = InputInfo((width,), width, (), loaded.grid)
-    told = []
-    num_missing = sum(int(np.isnan(rows).sum()) for rows in raw)
-    if num_missing:
-        told.append(
-            f"{count(num_missing, 'missing feature value')} filled with the training median."
-        )
-    constant = [name for name, values in zip(names, x[0].T, strict=True) if not np.ptp(values)]
-    if constant:
-        told.append(f"The same value in every training row, kept as it is: {listed(constant)}.")
-    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), tuple(told)
+    made = prepare_table((table.take(parts.train), table.take(parts.val), test), spec)
+    return _Inputs(made.record, made.parts, made.input, None, None), made.told
 
 
 def _prepare_images(

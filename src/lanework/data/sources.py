@@ -28,7 +28,15 @@ from lanework.data.types import Array, Column, Loaded, Sequences, Table
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
-__all__ = ["FORMATS", "SOURCES", "column_names", "read_source", "read_test", "resolve_target"]
+__all__ = [
+    "FORMATS",
+    "SOURCES",
+    "column_names",
+    "read_source",
+    "read_test",
+    "resolve_target",
+    "table_columns",
+]
 
 SOURCES: Mapping[str, Callable[[], Loaded]] = MappingProxyType(
     {
@@ -180,10 +188,32 @@ def _from_path(path: Path, spec: DataSpec, *, kinds: Kinds, where: str) -> Loade
     return FORMATS[file_format(path)](path, spec, kinds)
 
 
-def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+def table_columns(
+    path: Path, spec: DataSpec, *, where: str
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Arrow columns of a table file, and sentences about what was guessed.
+
+    Raises:
+        DataError: No table, or one that cannot be read.
+    """
+    must_exist(path, where=where)
+    kind = "folder" if path.is_dir() else file_format(path)
+    if kind not in ("csv", "parquet"):
+        raise bad(
+            where,
+            "must be a table (CSV, TSV or Parquet) for a time series",
+            got=f"{path.name}, {'a folder' if kind == 'folder' else f'of kind {kind}'}",
+            do="Write it as a table with a column of dates.",
+        )
+    return (_text_cells if kind == "csv" else _parquet_cells)(path, spec, spec.columns)
+
+
+def _text_cells(
+    path: Path, spec: DataSpec, kinds: Kinds
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     from lanework.data import tables
 
-    columns, decisions = tables.text_columns(
+    return tables.text_columns(
         path,
         delimiter=spec.delimiter,
         header=spec.header,
@@ -195,14 +225,24 @@ def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
             if kind in ("category", "text", "words") or kind.partition(":")[2]
         ),
     )
+
+
+def _parquet_cells(
+    path: Path, spec: DataSpec, kinds: Kinds
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    from lanework.data import tables
+
+    return tables.parquet_columns(path), ()
+
+
+def _from_text(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
+    columns, decisions = _text_cells(path, spec, kinds)
     return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=decisions)
 
 
 def _from_parquet(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
-    from lanework.data import tables
-
-    columns = tables.parquet_columns(path)
-    return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=())
+    columns, decisions = _parquet_cells(path, spec, kinds)
+    return _from_columns(columns, spec, kinds=kinds, name=path.name, decisions=decisions)
 
 
 def _from_npz(path: Path, spec: DataSpec, kinds: Kinds) -> Loaded:
