@@ -247,3 +247,40 @@ def test_a_changed_file_is_loaded_anew(file: Path):
     os.utime(file, (1, 1))
     params, _ = build(f"{file}:Net").init(jax.random.key(0))
     assert params["first"]["kernel"].shape == (4, 9)
+
+
+def forward_with_taps(net: models.Network, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    taps: dict[str, jax.Array] = {}
+    params, state = net.init(jax.random.key(0))
+    outputs, _ = net.apply(params, state, x, is_training=False, hypers={}, taps=taps)
+    return outputs, taps
+
+
+def test_layers_of_an_own_module_can_be_looked_at_and_change_nothing(file: Path):
+    net = build(f"{file}:Net", width=6)
+    x = jax.random.normal(jax.random.key(1), (5, 4))
+    outputs, taps = forward_with_taps(net, x)
+    params, state = net.init(jax.random.key(0))
+    plain, _ = net.apply(params, state, x, is_training=False, hypers={})
+    np.testing.assert_array_equal(outputs, plain)
+    first = x @ params["first"]["kernel"] + params["first"]["bias"][None, :]
+    np.testing.assert_allclose(taps["first"], first, rtol=1e-6)
+    np.testing.assert_array_equal(taps["blocks/0_activation"], jax.nn.relu(taps["blocks/0"]))
+    assert set(net.layer_names) - {"own"} <= set(taps)
+
+
+class Scanned(nnx.Module):
+    def __init__(self, in_features, num_classes, *, rngs):
+        self.inner = nnx.Linear(in_features, in_features, rngs=rngs)
+        self.outer = nnx.Linear(in_features, num_classes, rngs=rngs)
+
+    def __call__(self, x):
+        x, _ = jax.lax.scan(lambda h, _: (self.inner(h), None), x, length=3)
+        return self.outer(x)
+
+
+def test_layers_that_are_called_inside_of_a_scan_are_left_out():
+    net = build(Scanned)
+    outputs, taps = forward_with_taps(net, jnp.ones((5, 4)))
+    assert outputs.shape == (5, 3)
+    assert set(taps) == {"outer"}

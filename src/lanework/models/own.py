@@ -11,16 +11,18 @@ import inspect
 import math
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.nnx.tracers import TraceState
 from jax import lax
 
 from lanework.catalog import nearest
@@ -282,7 +284,7 @@ class _Shape(NamedTuple):
         hypers: Hypers,
         taps: dict[str, Array] | None = None,
     ) -> tuple[Array, State]:
-        del hypers, taps  # an own module has no traced hyperparameters, and its layers are its own
+        del hypers  # an own module has no traced hyperparameters
         random = {path: _fresh(path, stream, key) for path, stream in self.random.items()}
         values = {path: (variable, _find(params, path)) for path, variable in self.params.items()}
         values |= {path: (variable, _find(state, path)) for path, variable in self.rest.items()}
@@ -294,9 +296,67 @@ class _Shape(NamedTuple):
             module.train()
         else:
             module.eval()
-        outputs = module(x)
+        if taps is None:
+            outputs = module(x)
+        else:
+            with _tapped(module, taps):
+                outputs = module(x)
         after = dict(nnx.to_flat_state(nnx.state(module)))
         return outputs, _nest({path: after[path] for path in self.rest})
+
+
+@contextmanager
+def _tapped(module: nnx.Module, taps: dict[str, Array]) -> Iterator[None]:
+    """While it lasts, calls of submodules write what they give into `taps`; nothing of the user's code changes.
+
+    What a layer gives is under its name. What the next layer with weights is called with is what became of it, most often
+    its activation, and is under `<name>_activation`; after the last layer there is none. What is called inside of a scan or a
+    checkpoint is left out: its values live in there only.
+    """
+    outside = TraceState()
+    owners = {_address(path)[0] for path, _ in nnx.to_flat_state(nnx.state(module, nnx.Param))}
+    inner = {
+        "/".join(map(str, path)): node
+        for path, node in nnx.iter_graph(module)
+        if path and isinstance(node, nnx.Module)
+    }
+    watched = {name: (node, type(node)) for name, node in inner.items() if name in owners}
+    last: list[str] = []
+    # A call is looked up on the class: each watched object gets a class of its own for the time being.
+    for name, (node, cls) in watched.items():
+        call = _recording(cls, name, taps=taps, last=last, outside=outside)
+        object.__setattr__(node, "__class__", type(cls.__name__, (cls,), {"__call__": call}))
+    try:
+        yield
+    finally:
+        for node, cls in watched.values():
+            object.__setattr__(node, "__class__", cls)
+
+
+def _recording(
+    cls: Any, name: str, *, taps: dict[str, Array], last: list[str], outside: TraceState
+) -> Callable[..., Any]:
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        if not outside.is_valid():
+            return cls.__call__(self, *args, **options)
+        given = args[0] if args else None
+        before = taps.get(last[-1]) if last else None
+        if _is_like(given, before):
+            taps[f"{last[-1]}_activation"] = given
+        outputs = cls.__call__(self, *args, **options)
+        if isinstance(outputs, jax.Array) and outputs.ndim >= 2:
+            taps[name] = outputs
+            last.append(name)
+        return outputs
+
+    return call
+
+
+def _is_like(given: Any, before: Array | None) -> TypeGuard[Array]:
+    """Whether an input has the units of what a layer gave: not where it was flattened or joined with others."""
+    if before is None or not isinstance(given, jax.Array) or given.ndim < 2:
+        return False
+    return given.shape[0] == before.shape[0] and given.shape[-1] == before.shape[-1]
 
 
 def _address(path: KeyPath) -> tuple[str, str]:
