@@ -11,6 +11,7 @@ from typing import Any
 
 from lanework import data as data_package
 from lanework import recipes
+from lanework.catalog import CATALOG
 from lanework.cohort import devices, history, plan, program
 from lanework.cohort.program import Strategy
 from lanework.errors import DataError, Problem, SpecError
@@ -85,10 +86,12 @@ def prepare(
     import jax
 
     first = data_package.load(spec.data, arrays=arrays)
-    spec = resolve(spec, task=first.task)
+    is_running_text = first.preparation.form == "characters"
+    spec = resolve(spec, task=first.task, metric="val_loss" if is_running_text else None)
     arms = expand(spec)
     datasets, data_of_arm = _load_data(arms, arrays, known={spec.data.model_dump_json(): first})
     metric = spec.report.metric or ""
+    _check_metrics(spec, datasets)
     if any(not len(dataset.val) for dataset in datasets):
         raise DataError(
             f"{spec.data.source}: recipes are ranked by {metric}, so the validation part must have rows, got 0. Use more data, or a "
@@ -120,6 +123,30 @@ def prepare(
     return Prepared(
         spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told
     )
+
+
+def _check_metrics(spec: StudySpec, datasets: Sequence[data_package.Dataset]) -> None:
+    """Refuse metrics of time steps where the data has no target by step.
+
+    Raises:
+        SpecError: Names the key and what to use.
+    """
+    if all(dataset.input.is_stepwise for dataset in datasets):
+        return
+    stopping = spec.train.early_stopping
+    asked = {
+        "report.metric": spec.report.metric,
+        "train.early_stopping.metric": stopping.metric if stopping else None,
+    }
+    problems = []
+    for path, metric in asked.items():
+        part, _, name = (metric or "").partition("_")
+        row = CATALOG["metric"].get(name)
+        if row is not None and row.facts.get("targets") == "stepwise":
+            text = f"must be measured on a target by time step (a running text), got {metric!r} for one target per sample. "
+            problems.append(Problem(path, f"{text}Use {part}_loss."))
+    if problems:
+        raise SpecError(problems)
 
 
 def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]:

@@ -39,8 +39,9 @@ def metrics(
     num_outputs: int,
     target_scale: Sequence[float] = (),
     threshold: float = 0.0,
+    is_stepwise: bool = False,
 ) -> Metrics:
-    """Metrics of a task: loss and accuracy, or loss, rmse, mae and r2.
+    """Metrics of a task: loss and accuracy (of time steps perplexity and bits too), or loss, rmse, mae and r2.
 
     Args:
         task: `classification` or `regression`.
@@ -48,6 +49,8 @@ def metrics(
         target_scale: Units of the target per unit of the output, for each target; 1 when empty.
         threshold: With one output and two classes: above it, the answer is class 1. 0 suits logits, 0.5 suits
             probabilities and squared error.
+        is_stepwise: The samples are time steps of sequences, as in a language model; perplexity and bits are those of
+            cross-entropy.
 
     Returns:
         The functions. Means over several targets give each the same say; r2 too.
@@ -65,6 +68,9 @@ def metrics(
         >>> float(table.finish(sums)["accuracy"])  # the third sample has weight 0
         1.0
     """
+    if task == "classification" and is_stepwise:
+        names = ("loss", "accuracy", "perplexity", "bits")
+        return Metrics(names, _zero_classes, _classifier(threshold), _finish_steps)
     if task == "classification":
         return Metrics(("loss", "accuracy"), _zero_classes, _classifier(threshold), _finish_classes)
     if task != "regression":
@@ -117,6 +123,12 @@ def _classifier(threshold: float) -> Callable[[Sums, Array, Array, Array, Array]
 def _finish_classes(sums: Sums) -> Sums:
     weight = sums["weight"]
     return {"loss": sums["loss"] / weight, "accuracy": sums["correct"] / weight}
+
+
+def _finish_steps(sums: Sums) -> Sums:
+    found = _finish_classes(sums)
+    loss = found["loss"]
+    return {**found, "perplexity": jnp.exp(loss), "bits": loss / np.log(2.0)}
 
 
 def _add_regression(

@@ -55,7 +55,7 @@ def expand(spec: StudySpec) -> tuple[Arm, ...]:
     return arms
 
 
-def resolve(spec: StudySpec, *, task: str) -> StudySpec:
+def resolve(spec: StudySpec, *, task: str, metric: str | None = None) -> StudySpec:
     """The study with what follows from the task filled in: task, loss and metric of the report.
 
     Where data sets of different tasks are compared, task and loss stay with each arm.
@@ -63,8 +63,10 @@ def resolve(spec: StudySpec, *, task: str) -> StudySpec:
     Args:
         spec: The study.
         task: ``classification`` or ``regression``, as found in the data.
+        metric: What recipes are ranked by where the study does not say; not given: the usual one of the task.
     """
-    report = spec.report.model_copy(update={"metric": spec.report.metric or METRIC_BY_TASK[task]})
+    metric = spec.report.metric or metric or METRIC_BY_TASK[task]
+    report = spec.report.model_copy(update={"metric": metric})
     spec = spec.model_copy(update={"report": report})
     tasks = (
         {known_task(arm.config.data) for arm in check_arms(spec)[0]} if _is_data(spec) else set()

@@ -225,7 +225,8 @@ def _fill_in(spec: StudySpec) -> StudySpec:
         if train.loss is None:
             train = train.model_copy(update={"loss": Choice(name=LOSS_BY_TASK[task])})
         if spec.report.metric is None:
-            report = spec.report.model_copy(update={"metric": METRIC_BY_TASK[task]})
+            metric = METRIC_BY_TASK[task] if spec.data.context is None else "val_loss"
+            report = spec.report.model_copy(update={"metric": metric})
             spec = spec.model_copy(update={"report": report})
     is_stopping_compared = any(
         path == "train" or path.startswith("train.early_stopping") for path in paths
