@@ -26,7 +26,7 @@ SCORED_SAMPLES = 10_000
 Array: TypeAlias = jax.Array
 
 # Names of metrics for which less is better; every other one wants more.
-LOWER_IS_BETTER = frozenset({"loss", "rmse", "mae"})
+LOWER_IS_BETTER = frozenset({"loss", "rmse", "mae", "perplexity", "bits"})
 
 
 def network(
@@ -85,6 +85,7 @@ def problem(
         num_outputs=dataset.num_outputs,
         target_scale=dataset.target_scale,
         threshold=0.5 if are_shares(config) else 0.0,
+        is_stepwise=dataset.input.is_stepwise,
     )
     unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)
