@@ -8,8 +8,19 @@ are imported inside functions, so that a built-in numeric set loads in milliseco
 from __future__ import annotations
 
 from lanework.data.batches import batch_indices
-from lanework.data.load import load, peek
+from lanework.data.folds import fold_batches
+from lanework.data.load import load, load_folds, peek
 from lanework.data.prepare import Preparation
 from lanework.data.types import Dataset, InputInfo, Part
 
-__all__ = ["Dataset", "InputInfo", "Part", "Preparation", "batch_indices", "load", "peek"]
+__all__ = [
+    "Dataset",
+    "InputInfo",
+    "Part",
+    "Preparation",
+    "batch_indices",
+    "fold_batches",
+    "load",
+    "load_folds",
+    "peek",
+]

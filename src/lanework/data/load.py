@@ -14,26 +14,22 @@ import numpy as np
 
 from lanework.data import leaks, summary
 from lanework.data.files import must_exist
+from lanework.data.folds import aligned
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.padded import describe_lengths, prepare_sequences, without_empty
-from lanework.data.prepare import (
-    MAX_LEVELS,
-    MISSING_LEVEL,
-    Preparation,
-    apply_table,
-    learn_images,
-    learn_levels,
-    learn_numbers,
-)
+from lanework.data.parting import Keys, reading_spec, split_keys, split_parts
+from lanework.data.prepare import Preparation, learn_images
 from lanework.data.series import load_series, resolve_order
 from lanework.data.sources import SOURCES, column_names, read_source, read_test, resolve_target
-from lanework.data.split import Parts, split_rows
+from lanework.data.split import PARTS, Parts
+from lanework.data.tabular import PLAIN_STEPS, prepare_matrix, prepare_table
 from lanework.data.target import (
     Classes,
     class_kind,
     decide_task,
     encode_classes,
     find_classes,
+    log_targets,
     numeric_target,
     scale_of,
 )
@@ -55,7 +51,7 @@ from lanework.errors import DataError, Problem
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
-__all__ = ["load", "peek"]
+__all__ = ["load", "load_folds", "peek"]
 
 
 class _Coded(NamedTuple):
@@ -119,8 +115,12 @@ def load_folds(
         DataError: The data cannot be used.
     """
     if arrays is None and is_text(spec):
-        _check_text_split(spec)
+        _check_following(spec, "a running text")
         return (load_text(spec),)
+    if spec.window is not None:
+        _check_following(spec, "a time series")
+        _check_steps(spec, "a time series")
+        return (load_series(spec, arrays=arrays),)
     loaded, decisions = _with_target(without_empty(read_source(reading_spec(spec), arrays=arrays)))
     loaded, more = _limited(loaded, spec)
     decisions += more
@@ -158,18 +158,37 @@ def load_folds(
     return aligned(made)
 
 
-def _check_text_split(spec: DataSpec) -> None:
-    """A running text is cut into parts that follow each other."""
+def _check_following(spec: DataSpec, what: str) -> None:
+    """Text and series are cut into parts that follow each other anyway.
+
+    Raises:
+        DataError: Another split is asked for.
+    """
     split = spec.split
     given = {"folds": split.folds, "group": split.group, "time": split.time or None}
     for key, value in given.items():
         if value is not None:
             raise bad(
                 f"data.split.{key}",
-                "must be left out for a running text, whose parts follow each other",
+                f"must be left out for {what}, whose parts follow each other in time",
                 got=repr(value),
                 do="Remove it.",
             )
+
+
+def _check_steps(spec: DataSpec, what: str) -> None:
+    """Where numbers have no columns of a table, one shift and scale is what can be learned.
+
+    Raises:
+        DataError: Other steps are asked for.
+    """
+    if spec.prepare not in PLAIN_STEPS:
+        raise bad(
+            "data.prepare",
+            f"must be one of {', '.join(PLAIN_STEPS)} for {what}",
+            got=str(spec.prepare),
+            do="The other steps are for tables.",
+        )
 
 
 def peek(spec: DataSpec) -> list[Problem]:
@@ -386,12 +405,14 @@ def _prepare(
     if isinstance(loaded.features, Table):
         return _prepare_table(loaded.features, parts, spec, held=held)
     if isinstance(loaded.features, Sequences):
+        _check_steps(spec, "sequences")
         return _prepare_sequences(loaded.features, parts, spec, held=held, target=loaded.target)
     test = loaded.features[parts.test] if held is None else np.asarray(held[0].features)
     raw = (loaded.features[parts.train], loaded.features[parts.val], test)
     if loaded.features.ndim == 2:
         made = prepare_matrix(raw, loaded.names, spec, grid=loaded.grid)
         return _Inputs(made.record, made.parts, made.input, None, None), made.told
+    _check_steps(spec, "images")
     return _prepare_images(raw, spec)
 
 
@@ -453,8 +474,10 @@ def _assemble(
     held: tuple[Loaded, Array] | None,
     inputs: _Inputs,
     told: tuple[str, ...],
+    keys: Keys,
+    first: Dataset | None,
 ) -> Dataset:
-    """Targets of the parts, summary and fingerprint."""
+    """Targets of the parts, summary and fingerprint; what was told of the first fold holds for the others."""
     target = loaded.target
     name = target.name if isinstance(target, Column | Steps) else (spec.target or "y")
     raw_y = (coded.y[parts.train], coded.y[parts.val], coded.y[parts.test])
@@ -463,8 +486,9 @@ def _assemble(
     scale, shift = np.ones(1), np.zeros(1)
     y: tuple[Array, ...] = raw_y
     if coded.task == "regression":
-        scale, shift = scale_of(raw_y[0], name=name, is_scaled=spec.scale_target)
-        y = tuple(((values - shift) / scale).astype(np.float32) for values in raw_y)
+        used = log_targets(raw_y, name=name) if spec.log_target else raw_y
+        scale, shift = scale_of(used[0], name=name, is_scaled=spec.scale_target)
+        y = tuple(((values - shift) / scale).astype(np.float32) for values in used)
     y = _same_steps(y, inputs.input)
     made = [Part(x, labels) for x, labels in zip(inputs.parts, y, strict=True)]
     num_outputs = len(coded.classes.names) or coded.y.shape[1]
@@ -475,11 +499,19 @@ def _assemble(
         target_scale=tuple(scale.tolist()),
         target_shift=tuple(shift.tolist()),
         class_kind=class_kind(loaded) if coded.classes.names else "text",
+        target_log=spec.log_target and coded.task == "regression",
     )
     fingerprint = summary.fingerprint_of(
         made, extra=(inputs.scale, inputs.shift, scale, shift), classes=coded.classes.names
     )
-    described = _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs, held=held)
+    described = (
+        _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs, held=held, keys=keys)
+        if first is None
+        else first.summary | {"parts": {p: len(v) for p, v in zip(PARTS, raw_y, strict=True)}}
+    )
+    if spec.split.folds is not None:
+        told_folds = {"folds": spec.split.folds, "repeats": spec.split.repeats}
+        described = described | {"folds": told_folds}
     return Dataset(
         task=coded.task,
         train=made[0],
@@ -538,6 +570,7 @@ def _describe(
     y: tuple[Array, ...],
     inputs: _Inputs,
     held: tuple[Loaded, Array] | None,
+    keys: Keys,
 ) -> dict[str, Any]:
     columns, num_columns = summary.describe_columns(loaded, parts.train)
     features = loaded.features

@@ -68,13 +68,13 @@ def read_source(spec: DataSpec, *, arrays: Any = None) -> Loaded:
         DataError: Anything that is wrong with the source.
     """
     if arrays is not None:
-        return _usable(_from_objects(arrays, spec, kinds=spec.columns))
+        return _usable(_from_objects(arrays, spec, kinds=spec.kinds))
     if spec.source in GENERATED_SEQUENCES:
         return GENERATED_SEQUENCES[spec.source](spec.options)
     if spec.source in SOURCES:
         return SOURCES[spec.source]()
     path = Path(spec.source)
-    return _usable(_from_path(path, spec, kinds=spec.columns, where="data.source"))
+    return _usable(_from_path(path, spec, kinds=spec.kinds, where="data.source"))
 
 
 def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
@@ -83,7 +83,7 @@ def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
     Raises:
         DataError: The file is wrong, or lacks columns of the training file.
     """
-    kinds: dict[str, str] = dict(spec.columns)
+    kinds: dict[str, str] = dict(spec.kinds)
     if isinstance(loaded.features, Table):
         kinds = {name: "ignore" for name, _ in loaded.dropped}
         kinds |= {column.name: _known_kind(column) for column in loaded.features.columns}

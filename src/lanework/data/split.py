@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Rows
 
-__all__ = ["Parts", "fold_parts", "split_groups", "split_rows", "split_time"]
+__all__ = ["PARTS", "Parts", "fold_parts", "split_groups", "split_rows", "split_time"]
 
 PARTS = ("train", "val", "test")
 Codes = NDArray[np.int32]

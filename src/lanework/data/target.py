@@ -18,6 +18,7 @@ __all__ = [
     "decide_task",
     "encode_classes",
     "find_classes",
+    "log_targets",
     "numeric_target",
     "scale_of",
 ]
@@ -177,6 +178,24 @@ def numeric_target(target: Column | Array, *, where: str) -> Array:
         )
     values = values.astype(np.float64)
     return values
+
+
+def log_targets(parts: tuple[Array, ...], *, name: str) -> tuple[Array, ...]:
+    """``log(1 + y)`` of the targets of all parts.
+
+    Raises:
+        DataError: A target is -1 or less.
+    """
+    low = min(float(values.min()) for values in parts if len(values))
+    if low <= -1.0:
+        num_low = sum(int((values <= -1.0).sum()) for values in parts)
+        raise bad(
+            "data.log_target",
+            f"must come with targets above -1, as log(1 + {name}) is learned",
+            got=f"{count(num_low, 'value')} at or below -1, down to {_number_text(low)}",
+            do="Set log_target: false.",
+        )
+    return tuple(np.log1p(values) for values in parts)
 
 
 def scale_of(values: Array, *, name: str, is_scaled: bool) -> tuple[Array, Array]:
