@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanework import models, recipes
+from lanework.cohort import entering
 from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import Problem, Watch
 from lanework.cohort.updates import own_key
@@ -89,9 +90,36 @@ def problem(
     )
     unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)
-    num_numeric = dataset.input.num_numeric if dataset.input.cardinalities else None
+    enter = entering.entering(config.train, dataset, prepare=prepare)
     ensemble = models.ensemble(net, output_kind(config))
     by_step = _by_step if dataset.input.is_stepwise else _by_sample
+
+    def tracked(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        *,
+        key: Array,
+        hypers: Mapping[str, Array],
+    ) -> tuple[Array, tuple[PyTree, Array]]:
+        active = {name: value for name, value in hypers.items() if name not in unused}
+        samples = enter(batch, key, active)
+        if "weight_noise" in active:
+            params = recipes.weight_noise(
+                params, own_key(key, "weight_noise"), active["weight_noise"]
+            )
+        outputs, state = net.apply(
+            params, state, samples.x, key=key, is_training=True, hypers=active
+        )
+        outputs, targets, weight = by_step(outputs, samples.y, batch["weight"])
+        losses = per_sample(outputs, targets, active)
+        if samples.other is not None:
+            # Two labels with shares instead of soft ones: right for every loss.
+            others = per_sample(outputs, samples.other, active)
+            losses = others + samples.share * (losses - others)
+        # Where instead of a bare product: a filling sample that overflows must not poison the batch.
+        total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
+        return total / jnp.sum(weight), (state, _by_row(losses, weight, len(batch["weight"])))
 
     def loss(
         params: PyTree,
@@ -101,22 +129,10 @@ def problem(
         key: Array,
         hypers: Mapping[str, Array],
     ) -> tuple[Array, PyTree]:
-        active = {name: value for name, value in hypers.items() if name not in unused}
-        x = prepare(batch["x"])
-        if "input_noise" in active:
-            x = recipes.input_noise(
-                x, own_key(key, "input_noise"), active["input_noise"], num_numeric=num_numeric
-            )
-        if "weight_noise" in active:
-            params = recipes.weight_noise(
-                params, own_key(key, "weight_noise"), active["weight_noise"]
-            )
-        outputs, state = net.apply(params, state, x, key=key, is_training=True, hypers=active)
-        outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
-        losses = per_sample(outputs, targets, active)
-        # Where instead of a bare product: a filling sample that overflows must not poison the batch.
-        total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
-        return total / jnp.sum(weight), state
+        value, (state, _) = tracked(params, state, batch, key=key, hypers=hypers)
+        return value, state
+
+    is_tracked = config.train.sampling.name == "hard"
 
     def evaluate(
         params: PyTree,
@@ -175,6 +191,8 @@ def problem(
         zero_seen=lambda: activations.zero(watched),
         finish_seen=lambda seen: activations.finish(watched, seen),
         seen_layers=tuple(layer.name for layer in watched),
+        tracked=tracked if is_tracked else None,
+        num_tracked=len(dataset.train) if is_tracked else 0,
     )
 
 
@@ -212,6 +230,13 @@ def _by_step(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Arra
         is_padded.reshape(-1, *(1,) * (flat.ndim - 1)), jnp.zeros((), flat.dtype), flat
     )
     return outputs.reshape(-1, outputs.shape[-1]), shown, each
+
+
+def _by_row(losses: Array, weight: Array, num_rows: int) -> Array:
+    """Loss of each sample of a batch, the mean over its time steps where it has several, [batch]."""
+    counts = (weight > 0).astype(losses.dtype).reshape(num_rows, -1)
+    each = jnp.where(counts > 0, losses.reshape(num_rows, -1), 0.0)
+    return jnp.sum(each, axis=1) / jnp.maximum(jnp.sum(counts, axis=1), 1.0)
 
 
 def _by_sample(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Array, Array]:

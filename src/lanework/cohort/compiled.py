@@ -17,7 +17,8 @@ import numpy as np
 
 from lanework.cohort import devices, executables, lanes, program
 from lanework.cohort.program import Shapes, Strategy
-from lanework.cohort.step import Lane, Problem, Update, Watch
+from lanework.cohort.step import Batches, Lane, Problem, Update, Watch
+from lanework.cohort.streaming import Feeder
 
 PyTree: TypeAlias = Any
 # Name of the sample of the training part on which finished runs are scored, where the part is large.
@@ -51,6 +52,7 @@ class Programs:
         inits: Sequence[Callable[..., Any]] = (),
         score_parts: Sequence[str] = ("train", "val", "test"),
         identity: object = None,
+        has_pieces: bool = False,
     ) -> None:
         """Set up; nothing is compiled before `prepare`.
 
@@ -66,6 +68,7 @@ class Programs:
             score_parts: Parts of `data` on which finished runs are scored.
             identity: Everything the functions were built from, with a faithful `repr`; then executables are kept on disk
                 between processes. None where that cannot be known (functions from elsewhere).
+            has_pieces: Whether segments are longer than a call and come in pieces.
         """
         self.problem, self.update, self.watch = problem, update, watch
         self.strategy, self.shapes = strategy, shapes
@@ -73,6 +76,7 @@ class Programs:
         self.lane_sharding = devices.by_lane(self.mesh)
         self.parts = tuple(part for part in score_parts if part in data.host and problem.evaluate)
         self.compile_seconds: dict[str, float] = {}
+        self.has_pieces = has_pieces
         self._inits = tuple(inits) or (problem.init,)
         self._data = data
         self._pool = pool
@@ -84,6 +88,8 @@ class Programs:
         """Start compiling what a cohort is sure to call, in the order in which it will be needed."""
         width = self.strategy.width
         self._future(("segment", width))
+        if self.has_pieces:
+            self._future(("steps", width))
         for kind in init_kinds:
             self._future(("init", kind, width))
         if self.parts:
@@ -119,16 +125,28 @@ class Programs:
         return lambda seeds: compiled(lanes.to_devices(seeds, self.lane_sharding))
 
     def segment(self, width: int) -> Callable[..., tuple[Lane, Any]]:
-        """The program of one training segment at one width, taking host arrays for everything but the lanes."""
-        compiled = self._future(("segment", width)).result()
+        """The program of one training segment at one width, taking host arrays for everything but lanes and streamed rows."""
+        return self._training(("segment", width))
+
+    def steps(self, width: int) -> Callable[..., tuple[Lane, Any]]:
+        """The program of the first steps of a segment that comes in pieces; gives the lanes and `{name: [lane, step]}`."""
+        return self._training(("steps", width))
+
+    def _training(self, what: tuple[Any, ...]) -> Callable[..., tuple[Lane, Any]]:
+        compiled = self._future(what).result()
 
         def call(
-            carried: Lane, hypers: Mapping[str, np.ndarray], index: np.ndarray, num_steps: int
+            carried: Lane,
+            hypers: Mapping[str, np.ndarray],
+            batches: Batches,
+            num_steps: int,
+            train: PyTree = None,
         ) -> tuple[Lane, Any]:
             begun = time.perf_counter()
-            put = lanes.to_devices((dict(hypers), index), self.lane_sharding)
+            put = lanes.to_devices((dict(hypers), batches), self.lane_sharding)
             steps = jax.device_put(np.int32(num_steps), devices.everywhere(self.mesh))
-            after, told = compiled(carried, *put, steps, self._data.device)
+            data = self._data.device if train is None else {**self._data.device, "train": train}
+            after, told = compiled(carried, *put, steps, data)
             jax.block_until_ready(told)
             self._segment_seconds = time.perf_counter() - begun
             return after, told
@@ -154,6 +172,40 @@ class Programs:
             return jax.block_until_ready(metrics)
 
         return call
+
+    def feeder(self) -> Feeder | None:
+        """What brings the rows of the training part, call by call; None where they all are on the devices."""
+        if not self.shapes.buffer_rows:
+            return None
+        part, size = self._data.host["train"], self.shapes.buffer_rows
+        return Feeder(part, num_rows=size, put=self._everywhere)
+
+    def blank(self) -> PyTree:
+        """A buffer of zeros for trials; None where the training part is on the devices."""
+        if not self.shapes.buffer_rows:
+            return None
+        zeros = {
+            name: np.zeros(leaf.shape, leaf.dtype)
+            for name, leaf in self._data_shapes()["train"].items()
+        }
+        return self._everywhere(zeros)
+
+    def _everywhere(self, tree: PyTree) -> PyTree:
+        return jax.device_put(tree, devices.everywhere(self.mesh))
+
+    def _data_shapes(self) -> Mapping[str, PyTree]:
+        """Shapes of the parts as a training call takes them."""
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._data.device)
+        rows = self.shapes.buffer_rows
+        if not rows:
+            return dict(shapes)
+        buffer = {
+            name: jax.ShapeDtypeStruct(
+                (rows, *array.shape[1:]), jax.dtypes.canonicalize_dtype(array.dtype)
+            )
+            for name, array in self._data.host["train"].items()
+        }
+        return {**shapes, "train": buffer | {"number": jax.ShapeDtypeStruct((rows,), np.int32)}}
 
     def kept(self, carried: Lane) -> PyTree:
         """Weights `(params, state)` that finished runs hand over, stacked by lane."""
@@ -228,7 +280,7 @@ class Programs:
             strategy=strategy,
             mesh=self.mesh,
             shapes=self.shapes,
-            data=self._data.device,
+            data=self._data_shapes(),
         )
         kind = what[0]
         function: Callable[..., Any]
@@ -242,7 +294,12 @@ class Programs:
                 mesh=self.mesh,
                 chunk=self.shapes.chunk,
             )
-            taken = (shapes.lanes, shapes.hypers, shapes.index, shapes.num_steps, shapes.data)
+            taken = (shapes.lanes, shapes.hypers, shapes.batches, shapes.num_steps, shapes.data)
+        elif kind == "steps":
+            function = program.steps_program(
+                self.problem, self.update, self.watch, strategy=strategy, mesh=self.mesh
+            )
+            taken = (shapes.lanes, shapes.hypers, shapes.batches, shapes.num_steps, shapes.data)
         elif kind == "init":
             problem = self.problem._replace(init=self._inits[what[1]])
             function = program.init_program(problem, self.update, self.watch, mesh=self.mesh)
@@ -295,13 +352,12 @@ class Programs:
 
 def _chunks(data: Mapping[str, Any], size: int) -> Iterator[dict[str, np.ndarray]]:
     """Equal chunks of a part with `weight` [size], 0 where the last one is filled up (host arrays)."""
-    arrays = {name: np.asarray(array) for name, array in data.items()}
-    count = len(next(iter(arrays.values())))
+    count = len(next(iter(data.values())))
     for first in range(0, count, size):
         position = np.arange(first, first + size)
         weight = (position < count).astype(np.float32)
         rows = np.minimum(position, count - 1)
-        yield {name: array[rows] for name, array in arrays.items()} | {"weight": weight}
+        yield {name: array[rows] for name, array in data.items()} | {"weight": weight}
 
 
 @dataclass(frozen=True)
@@ -310,19 +366,27 @@ class Placed:
 
     Attributes:
         device: `train` and `val` on every device, for the training segments.
-        host: All parts as NumPy arrays, for scoring chunk by chunk.
+        host: All parts as NumPy arrays or memory-mapped rows, for scoring chunk by chunk and for streaming.
     """
 
     device: Mapping[str, Mapping[str, jax.Array]]
     host: Mapping[str, Mapping[str, np.ndarray]]
 
 
-def place(data: Mapping[str, Mapping[str, np.ndarray]], *, num_devices: int) -> Placed:
-    """Put what every segment needs on every device, once."""
+def place(
+    data: Mapping[str, Mapping[str, Any]], *, num_devices: int, is_streamed: bool = False
+) -> Placed:
+    """Put what every segment needs on every device, once.
+
+    Args:
+        data: Parts by name.
+        num_devices: On how many devices.
+        is_streamed: The training part stays where it is: its rows come with each call.
+    """
     whole = devices.everywhere(devices.lane_mesh(num_devices))
     device = {
-        part: {name: jax.device_put(array, whole) for name, array in data[part].items()}
+        part: {name: jax.device_put(array[:], whole) for name, array in data[part].items()}
         for part in ("train", "val")
-        if part in data
+        if part in data and not (is_streamed and part == "train")
     }
     return Placed(device, data)

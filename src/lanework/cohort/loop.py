@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from lanework.cohort import lanes as lane_tools
+from lanework.cohort import streaming
 from lanework.cohort.compiled import Programs
-from lanework.cohort.step import Lane, Segment
+from lanework.cohort.step import Batches, Lane, Segment
 
 PyTree: TypeAlias = Any
 # (seed, first_step, num_steps) -> int32 [step, batch]; a pure function, see `lanework.data.batch_indices`.
 BatchOrder: TypeAlias = Callable[[int, int, int], np.ndarray]
+_Drawn: TypeAlias = tuple[np.ndarray, np.ndarray | None]  # sample numbers, weights
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,34 @@ class Run:
     seed: int
     hypers: Mapping[str, float]
     init: int = 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which samples runs see, as pure functions.
+
+    Attributes:
+        draw: `(run, first_step, num_steps, last_losses) -> (index, weight)` of a segment: sample numbers int32 [step, batch],
+            and their weights float32 [step, batch] or None. `last_losses` [sample] are as of the start of the segment, None
+            where they are not needed.
+        key: Runs with equal keys see the same samples at the same step, which are then drawn once.
+        needs_losses: Whether what is drawn depends on the last known losses.
+    """
+
+    draw: Callable[[Run, int, int, np.ndarray | None], _Drawn]
+    key: Callable[[Run], Hashable]
+    needs_losses: bool = False
+
+
+def by_seed(order: BatchOrder) -> Order:
+    """An order of samples that depends on the seed only."""
+
+    def draw(
+        run: Run, first_step: int, num_steps: int, last_losses: np.ndarray | None
+    ) -> tuple[np.ndarray, None]:
+        return order(run.seed, first_step, num_steps), None
+
+    return Order(draw, lambda run: run.seed)
 
 
 @dataclass(frozen=True)
@@ -173,7 +204,8 @@ class Tick:
         num_active: Lanes still training.
         num_samples: Training samples seen in this segment, all runs together.
         seconds: Wall time of the segment, scoring included.
-        snapshot: Call it to get `(arrays, info)` of the whole cohort as of now.
+        snapshot: Call it to get `(arrays, info)` of the whole cohort as of the last evaluation.
+        is_boundary: Whether this is the end of a segment; False after a piece of one that comes in several calls.
     """
 
     metrics: list[tuple[int, int, float, str, float]]
@@ -184,6 +216,7 @@ class Tick:
     num_samples: int
     seconds: float
     snapshot: Callable[[], tuple[PyTree, dict[str, Any]]]
+    is_boundary: bool = True
 
 
 @dataclass
@@ -192,12 +225,13 @@ class _Cohort:
 
     programs: Programs
     rules: Rules
-    order: BatchOrder
+    order: Order
     runs: dict[int, Run]
     pending: list[int]
     slots: list[int | None]
     lanes: Lane | None
     width: int
+    feeder: streaming.Feeder | None = None
     progress: dict[int, Progress] = field(default_factory=dict)
     waiting: list[tuple[int, PyTree]] = field(default_factory=list)
 
@@ -211,7 +245,7 @@ def train(
     runs: Sequence[Run],
     *,
     rules: Rules,
-    order: BatchOrder,
+    order: Order | BatchOrder,
     start: tuple[PyTree, Mapping[str, Any]] | None = None,
 ) -> Iterator[Tick]:
     """Train runs side by side until each has finished, diverged for good, or stopped early.
@@ -220,23 +254,29 @@ def train(
         programs: The compiled programs of their bucket.
         runs: The runs; more than lanes are trained as lanes come free.
         rules: What the host decides by.
-        order: Batch order.
+        order: Which samples runs see; a function of seed and steps where they depend on nothing else.
         start: What `Tick.snapshot` gave earlier, to go on from there.
 
     Yields:
-        One tick per call of the compiled segment.
+        One tick per call of a compiled program.
     """
+    drawing = order if isinstance(order, Order) else by_seed(order)
     cohort = (
-        _begin(programs, runs, rules, order)
+        _begin(programs, runs, rules, drawing)
         if start is None
-        else _restore(programs, runs, rules, order, start)
+        else _restore(programs, runs, rules, drawing, start)
     )
-    while True:
-        begun = time.perf_counter()
-        _fill(cohort)
-        if not cohort.active():
-            break
-        yield _advance(cohort, begun)
+    cohort.feeder = programs.feeder()
+    try:
+        while True:
+            begun = time.perf_counter()
+            _fill(cohort)
+            if not cohort.active():
+                break
+            yield from _advance(cohort, begun)
+    finally:
+        if cohort.feeder is not None:
+            cohort.feeder.close()
     if cohort.waiting:
         begun = time.perf_counter()
         finished = _score_waiting(cohort)
@@ -245,7 +285,7 @@ def train(
         )
 
 
-def _begin(programs: Programs, runs: Sequence[Run], rules: Rules, order: BatchOrder) -> _Cohort:
+def _begin(programs: Programs, runs: Sequence[Run], rules: Rules, order: Order) -> _Cohort:
     width = programs.strategy.width
     return _Cohort(
         programs=programs,
@@ -285,18 +325,65 @@ def _fill(cohort: _Cohort) -> None:
     cohort.lanes = lane_tools.to_devices(merged, cohort.programs.lane_sharding)
 
 
-def _advance(cohort: _Cohort, begun: float) -> Tick:
-    """One segment: train, read, decide, move."""
-    rules, slots = cohort.rules, cohort.active()
+def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
+    """One segment: train (in one call or several), read, decide, move."""
+    slots = cohort.active()
     lengths = {slot: _segment_length(cohort, slot) for slot in slots}
     num_steps = lengths[slots[0]]
     called = [slot for slot in slots if lengths[slot] == num_steps]
-    index = _batch_index(cohort, called, num_steps)
-    hypers = _hypers(cohort)
-    before = cohort.lanes
-    after, told = cohort.programs.segment(cohort.width)(before, hypers, index, num_steps)
-    counts = np.count_nonzero(index[:, :num_steps] >= 0, axis=2)
-    told = lane_tools.to_host(told)
+    drawn = _draw(cohort, called, num_steps)
+    counts = np.zeros((cohort.width, num_steps), np.int64)
+    for slot in called:
+        counts[slot] = np.count_nonzero(drawn[_order_key(cohort, slot)][0] >= 0, axis=1)
+    before, after = cohort.lanes, cohort.lanes
+    hypers, pieces, mark = _hypers(cohort), [], begun
+    cuts = streaming.cuts(num_steps, cohort.programs.shapes.max_steps)
+    for cut, following in pairwise(cuts):
+        batches, train = _feed(cohort, called, drawn, cut, following)
+        program = cohort.programs.steps(cohort.width)
+        after, series = program(after, hypers, batches, cut[1], train)
+        pieces.append({name: np.asarray(row)[:, : cut[1]] for name, row in series.items()})
+        samples = len(called) * cut[1] * cohort.programs.shapes.batch_size
+        seconds = time.perf_counter() - mark
+        # The lanes stand where the segment began until it is judged: that is what a snapshot holds.
+        yield Tick([], [], [], [], len(called), samples, seconds, lambda: _snapshot(cohort), False)
+        mark = time.perf_counter()
+    batches, train = _feed(cohort, called, drawn, cuts[-1], None)
+    after, told = cohort.programs.segment(cohort.width)(after, hypers, batches, cuts[-1][1], train)
+    told = _joined(pieces, lane_tools.to_host(told))
+    trained = _Trained(before, after, told, counts)
+    tick = _end_segment(cohort, called, trained, begun=begun)
+    samples = len(called) * cuts[-1][1] * cohort.programs.shapes.batch_size
+    yield replace(tick, num_samples=samples, seconds=time.perf_counter() - mark)
+
+
+class _Trained(NamedTuple):
+    """Lanes before and after a segment, what they told (host arrays), and the samples of each step, [lane, step]."""
+
+    before: Any
+    after: Any
+    told: Any
+    counts: np.ndarray
+
+
+def _joined(pieces: Sequence[Mapping[str, np.ndarray]], told: Any) -> Any:
+    """What a segment tells, with the steps of its earlier pieces in front; host arrays."""
+    if not pieces:
+        return told
+    rows = {"loss": told.losses, **told.series}
+    whole = {
+        name: np.concatenate([*(piece[name] for piece in pieces), row], axis=1)
+        for name, row in rows.items()
+    }
+    return told._replace(losses=whole.pop("loss"), series=whole)
+
+
+def _end_segment(
+    cohort: _Cohort, called: Sequence[int], trained: _Trained, *, begun: float
+) -> Tick:
+    """Judge each lane by what it told, and move those that are done."""
+    before, after, told, counts = trained
+    rules, slots, num_steps = cohort.rules, cohort.active(), counts.shape[1]
     first_bad = _first_bad(told.losses[:, :num_steps])
     # The short last batch of an epoch weighs less in the mean loss; that of a lane with a bad step is not looked at.
     with np.errstate(invalid="ignore", over="ignore"):
@@ -320,17 +407,8 @@ def _advance(cohort: _Cohort, begun: float) -> Tick:
         cohort.progress[_number(cohort, slot)].seconds += share
     finished = _dismiss(cohort, slots)
     _compact(cohort, rules)
-    num_samples = len(called) * num_steps * cohort.programs.shapes.batch_size
-    return Tick(
-        metrics,
-        health,
-        events,
-        finished,
-        len(cohort.active()),
-        num_samples,
-        time.perf_counter() - begun,
-        lambda: _snapshot(cohort),
-    )
+    active = len(cohort.active())
+    return Tick(metrics, health, events, finished, active, 0, 0.0, lambda: _snapshot(cohort))
 
 
 def _number(cohort: _Cohort, slot: int) -> int:
@@ -345,17 +423,98 @@ def _segment_length(cohort: _Cohort, slot: int) -> int:
     return cohort.rules.boundaries[where.segment] - where.step
 
 
-def _batch_index(cohort: _Cohort, called: Sequence[int], num_steps: int) -> np.ndarray:
-    shapes = cohort.programs.shapes
-    index = np.zeros((cohort.width, shapes.max_steps, shapes.batch_size), np.int32)
-    known: dict[tuple[int, int], np.ndarray] = {}
+def _order_key(cohort: _Cohort, slot: int) -> Hashable:
+    """Slots with equal keys see the same samples in the segment that comes now."""
+    number = _number(cohort, slot)
+    return cohort.order.key(cohort.runs[number]), cohort.progress[number].step
+
+
+def _draw(cohort: _Cohort, called: Sequence[int], num_steps: int) -> dict[Hashable, _Drawn]:
+    """What the lanes see in a segment, by order key."""
+    losses = None
+    if cohort.order.needs_losses and cohort.lanes is not None:
+        losses = np.asarray(cohort.lanes.last_losses)
+    drawn: dict[Hashable, _Drawn] = {}
     for slot in called:
-        number = _number(cohort, slot)
-        what = (cohort.runs[number].seed, cohort.progress[number].step)
-        if what not in known:
-            known[what] = cohort.order(what[0], what[1], num_steps)
-        index[slot, :num_steps] = known[what]
-    return index
+        key = _order_key(cohort, slot)
+        if key not in drawn:
+            number = _number(cohort, slot)
+            known = None if losses is None else losses[slot]
+            step = cohort.progress[number].step
+            drawn[key] = cohort.order.draw(cohort.runs[number], step, num_steps, known)
+    return drawn
+
+
+def _feed(
+    cohort: _Cohort,
+    called: Sequence[int],
+    drawn: Mapping[Hashable, _Drawn],
+    cut: tuple[int, int],
+    following: tuple[int, int] | None,
+) -> tuple[Batches, PyTree]:
+    """The batches of a call, and the rows that come with it where the training part is streamed.
+
+    Args:
+        cohort: The cohort.
+        called: Slots that train.
+        drawn: What they see in this segment.
+        cut: First step of the call in the segment, and its steps.
+        following: The same of the next call; None at the end of the segment.
+    """
+    shapes = cohort.programs.shapes
+    first, length = cut
+    asked: dict[Hashable, np.ndarray] = {
+        (key, *cut): index[first : first + length] for key, (index, _) in drawn.items()
+    }
+    rows_of: Mapping[Hashable, np.ndarray] = asked
+    train = None
+    if cohort.feeder is not None:
+        fed = cohort.feeder.take(asked)
+        rows_of, train = fed.rows, fed.train
+        _look_ahead(cohort, cohort.feeder, called, drawn, following)
+    size = (cohort.width, shapes.max_steps, shapes.batch_size)
+    rows = np.zeros(size, np.int32)
+    weights: Any = np.ones(size, np.float32) if shapes.has_weights else {}
+    for slot in called:
+        key = _order_key(cohort, slot)
+        rows[slot, :length] = rows_of[(key, *cut)]
+        weight = drawn[key][1]
+        if weight is not None and shapes.has_weights:
+            weights[slot, :length] = weight[first : first + length]
+    return Batches(rows, weights), train
+
+
+def _look_ahead(
+    cohort: _Cohort,
+    feeder: streaming.Feeder,
+    called: Sequence[int],
+    drawn: Mapping[Hashable, _Drawn],
+    following: tuple[int, int] | None,
+) -> None:
+    """Begin to fill the buffer of the call after this one; over the end of a segment it is a guess that is mostly right."""
+    if following is not None:
+        first, length = following
+        asked: dict[Hashable, np.ndarray] = {
+            (key, *following): index[first : first + length] for key, (index, _) in drawn.items()
+        }
+        feeder.ahead(frozenset(asked), lambda: asked)
+        return
+    if cohort.order.needs_losses:
+        return
+    draw, boundaries = cohort.order.draw, cohort.rules.boundaries
+    longest = cohort.programs.shapes.max_steps
+    jobs: dict[Hashable, tuple[Run, int, int]] = {}
+    for slot in called:
+        where = cohort.progress[_number(cohort, slot)]
+        if where.segment + 1 < len(boundaries):
+            step = boundaries[where.segment]
+            length = min(longest, boundaries[where.segment + 1] - step)
+            run = cohort.runs[where.run]
+            jobs[((cohort.order.key(run), step), 0, length)] = (run, step, length)
+    if jobs:
+        feeder.ahead(
+            frozenset(jobs), lambda: {key: draw(*job, None)[0] for key, job in jobs.items()}
+        )
 
 
 def _hypers(cohort: _Cohort) -> dict[str, np.ndarray]:
@@ -672,7 +831,7 @@ def _restore(
     programs: Programs,
     runs: Sequence[Run],
     rules: Rules,
-    order: BatchOrder,
+    order: Order,
     start: tuple[PyTree, Mapping[str, Any]],
 ) -> _Cohort:
     trees, info = start

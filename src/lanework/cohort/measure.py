@@ -13,6 +13,7 @@ import numpy as np
 from lanework.cohort.compiled import Programs
 from lanework.cohort.plan import with_group
 from lanework.cohort.program import Strategy
+from lanework.cohort.step import Batches
 
 # A bucket shorter than this does not repay compiling and timing two or three more programs.
 WORTH_SECONDS = 60.0
@@ -41,7 +42,7 @@ def lane_steps_per_s(programs: Programs, *, learning_rate: float = 1e-4) -> floa
     hypers = {name: np.zeros((width,), np.float32) for name in shapes.hypers}
     if "learning_rate" in hypers:
         hypers["learning_rate"][:] = learning_rate
-    num_train = programs.num_samples("train")
+    num_train = shapes.buffer_rows or programs.num_samples("train")
     index = np.arange(shapes.max_steps * shapes.batch_size, dtype=np.int32) % num_train
     # Long segments are tried in part only; evaluation is left in, it belongs to every segment.
     num_steps = min(shapes.max_steps, MAX_TRIAL_STEPS)
@@ -49,11 +50,14 @@ def lane_steps_per_s(programs: Programs, *, learning_rate: float = 1e-4) -> floa
         index.reshape(shapes.max_steps, shapes.batch_size),
         (width, shapes.max_steps, shapes.batch_size),
     )
-    segment = programs.segment(width)
-    segment(lanes, hypers, index, num_steps)  # the first call touches memory for the first time
+    batches = Batches(index, np.ones(index.shape, np.float32) if shapes.has_weights else {})
+    segment, train = programs.segment(width), programs.blank()
+    segment(
+        lanes, hypers, batches, num_steps, train
+    )  # the first call touches memory for the first time
     calls, begun = 0, time.perf_counter()
     while calls == 0 or time.perf_counter() - begun < TRIAL_SECONDS:
-        segment(lanes, hypers, index, num_steps)
+        segment(lanes, hypers, batches, num_steps, train)
         calls += 1
     return width * num_steps * calls / (time.perf_counter() - begun)
 

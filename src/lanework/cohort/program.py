@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from lanework.cohort import devices
 from lanework.cohort.step import (
+    Batches,
     Lane,
     Problem,
     Segment,
@@ -24,6 +25,7 @@ from lanework.cohort.step import (
     Watch,
     fresh_lane,
     train_segment,
+    train_steps,
 )
 
 PyTree: TypeAlias = Any
@@ -57,11 +59,13 @@ class Shapes:
     """Static sizes of a bucket's programs.
 
     Attributes:
-        max_steps: Steps of the longest segment.
+        max_steps: Steps of the longest call: a segment, or a piece of one where the training part is streamed.
         batch_size: Samples per batch.
         chunk: Samples per evaluation chunk.
         score_chunk: Samples per chunk when finished runs are scored.
         hypers: Names of the traced hyperparameters, sorted.
+        has_weights: Whether samples of a batch come with weights.
+        buffer_rows: Rows of the training part that a call brings with it; 0 where the whole part is on the devices.
     """
 
     max_steps: int
@@ -69,6 +73,8 @@ class Shapes:
     chunk: int
     score_chunk: int
     hypers: tuple[str, ...]
+    has_weights: bool = False
+    buffer_rows: int = 0
 
 
 def over_lanes(function: Callable[..., Any], *, group: int) -> Callable[..., Any]:
@@ -98,25 +104,52 @@ def _sharded(
 def segment_program(
     problem: Problem, update: Update, watch: Watch, *, strategy: Strategy, mesh: Mesh, chunk: int
 ) -> Callable[..., tuple[Lane, Segment]]:
-    """`(lanes, hypers, index, num_steps, data) -> (lanes, segments)` over all lanes of a call, not yet compiled."""
+    """`(lanes, hypers, batches, num_steps, data) -> (lanes, segments)` over all lanes of a call, not yet compiled."""
 
     def local(
-        lanes: Lane, hypers: PyTree, index: jax.Array, num_steps: jax.Array, data: PyTree
+        lanes: Lane, hypers: PyTree, batches: Batches, num_steps: jax.Array, data: PyTree
     ) -> tuple[Lane, Segment]:
-        def one(lane: Lane, hypers: PyTree, index: jax.Array) -> tuple[Lane, Segment]:
+        def one(lane: Lane, hypers: PyTree, batches: Batches) -> tuple[Lane, Segment]:
             return train_segment(
                 problem,
                 update,
                 watch,
                 lane,
                 hypers=hypers,
-                index=index,
+                batches=batches,
                 num_steps=num_steps,
                 data=data,
                 chunk=chunk,
             )
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers, index)
+        return over_lanes(one, group=strategy.group)(lanes, hypers, batches)
+
+    lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
+    return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
+
+
+def steps_program(
+    problem: Problem, update: Update, watch: Watch, *, strategy: Strategy, mesh: Mesh
+) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+    """`(lanes, hypers, batches, num_steps, data) -> (lanes, series)`: a segment's first steps, without looking or evaluating."""
+    plain = watch._replace(is_monitored=False)
+
+    def local(
+        lanes: Lane, hypers: PyTree, batches: Batches, num_steps: jax.Array, data: PyTree
+    ) -> tuple[Lane, dict[str, jax.Array]]:
+        def one(lane: Lane, hypers: PyTree, batches: Batches) -> tuple[Lane, dict[str, jax.Array]]:
+            return train_steps(
+                problem,
+                update,
+                plain,
+                lane,
+                hypers=hypers,
+                batches=batches,
+                num_steps=num_steps,
+                data=data,
+            )[:2]
+
+        return over_lanes(one, group=strategy.group)(lanes, hypers, batches)
 
     lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
     return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
@@ -192,7 +225,7 @@ class Arguments:
     seeds: PyTree
     lanes: PyTree
     hypers: PyTree
-    index: PyTree
+    batches: PyTree
     num_steps: PyTree
     data: Mapping[str, PyTree]
 
@@ -211,12 +244,16 @@ def arguments(
     lane, whole = devices.by_lane(mesh), devices.everywhere(mesh)
     width = strategy.width
     scalar = jax.ShapeDtypeStruct((width,), jnp.float32, sharding=lane)
-    index = (width, shapes.max_steps, shapes.batch_size)
+    table = (width, shapes.max_steps, shapes.batch_size)
+    weight = jax.ShapeDtypeStruct(table, jnp.float32, sharding=lane)
     return Arguments(
         seeds=jax.ShapeDtypeStruct((width,), jnp.uint32, sharding=lane),
         lanes=stacked(lane_shapes(problem, update, watch), width, lane),
         hypers=dict.fromkeys(shapes.hypers, scalar),
-        index=jax.ShapeDtypeStruct(index, jnp.int32, sharding=lane),
+        batches=Batches(
+            jax.ShapeDtypeStruct(table, jnp.int32, sharding=lane),
+            weight if shapes.has_weights else {},
+        ),
         num_steps=jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
         data=jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), dict(data)

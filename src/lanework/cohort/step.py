@@ -41,6 +41,9 @@ class Problem(NamedTuple):
         layer_names: First-level names of `params`, in forward order.
         seen_layers: Those that `observe` looks at.
         steps_per_epoch: Steps after which samples get new keys.
+        tracked: Like `loss`, and gives the loss of each sample: `-> (scalar, (state, [batch]))`; None where they are not asked
+            for.
+        num_tracked: Samples of the training part whose last losses a run remembers; 0 without `tracked`.
     """
 
     init: Callable[[Array], tuple[PyTree, PyTree]]
@@ -54,6 +57,8 @@ class Problem(NamedTuple):
     zero_seen: Callable[[], PyTree] = dict
     finish_seen: Callable[[PyTree], dict[str, Array]] = dict
     seen_layers: tuple[str, ...] = ()
+    tracked: Callable[..., tuple[Array, tuple[PyTree, Array]]] | None = None
+    num_tracked: int = 0
 
     def layers_of(self, statistic: str) -> tuple[str, ...]:
         """The layers that a recorded statistic tells of."""
@@ -126,7 +131,8 @@ class Lane(NamedTuple):
     """Everything one run carries from segment to segment (all arrays, so that a snapshot is just this).
 
     `kept_*` is what a finished run hands over where that is not simply its weights (the best ones, an average), else empty
-    dicts; `average` is the state of an average. `key` is raw key data, uint32 [2].
+    dicts; `average` is the state of an average. `key` is raw key data, uint32 [2]. `last_losses` is the last known loss of
+    each training sample, float32 [sample], NaN before the first; an empty dict where nobody asks.
     """
 
     params: PyTree
@@ -138,6 +144,19 @@ class Lane(NamedTuple):
     best_value: Array
     kept_params: PyTree
     kept_state: PyTree
+    last_losses: PyTree
+
+
+class Batches(NamedTuple):
+    """Batches of a run for some steps.
+
+    Attributes:
+        rows: Which rows of the training part, int32 [step, batch]; `~i` is row i with weight 0.
+        weight: What each weighs in the loss, float32 [step, batch]; an empty dict where all weigh the same.
+    """
+
+    rows: PyTree
+    weight: PyTree
 
 
 class Segment(NamedTuple):
@@ -180,6 +199,9 @@ def fresh_lane(problem: Problem, update: Update, watch: Watch, *, seed: Array) -
         best_value=jnp.full((), -jnp.inf, jnp.float32),
         kept_params={},
         kept_state={},
+        last_losses=jnp.full((problem.num_tracked,), jnp.nan, jnp.float32)
+        if problem.tracked
+        else {},
     )
     if not (watch.keep_best or update.has_own_view()):
         return lane
@@ -219,7 +241,8 @@ def train_step(
         problem: What is trained.
         update: How the weights change.
         lane: The run before the step.
-        batch: Mapping of arrays with a leading batch axis, and `weight` [batch].
+        batch: Mapping of arrays with a leading batch axis, and `weight` [batch]; where losses of samples are remembered, also
+            `number` [batch], each sample's place in the training part.
         hypers: Traced hyperparameters of this run, scalars.
 
     Returns:
@@ -228,10 +251,13 @@ def train_step(
     key = jax.random.fold_in(jax.random.wrap_key_data(lane.key), lane.step)
     hypers = update.scheduled(hypers, lane.step)
 
-    def objective(params: PyTree) -> tuple[Array, PyTree]:
-        return problem.loss(params, lane.state, batch, key=key, hypers=hypers)
+    def objective(params: PyTree) -> tuple[Array, tuple[PyTree, PyTree]]:
+        if problem.tracked is not None:
+            return problem.tracked(params, lane.state, batch, key=key, hypers=hypers)
+        value, state = problem.loss(params, lane.state, batch, key=key, hypers=hypers)
+        return value, (state, {})
 
-    (loss, state), grads = jax.value_and_grad(objective, has_aux=True)(lane.params)
+    (loss, (state, each)), grads = jax.value_and_grad(objective, has_aux=True)(lane.params)
     told = update.apply(
         grads,
         lane.opt_state,
@@ -244,11 +270,20 @@ def train_step(
     )
     params = jax.tree.map(jnp.add, lane.params, told.updates)
     after = lane._replace(params=params, state=state, opt_state=told.opt_state, step=lane.step + 1)
+    if problem.tracked is not None:
+        after = after._replace(last_losses=_remembered(lane.last_losses, batch, each))
     if update.average is not None:
         now = (params, _as_numbers(state))
         average = update.average.update(lane.average, now, step=lane.step, hypers=hypers)
         after = after._replace(average=average)
     return after, loss, told
+
+
+def _remembered(last: Array, batch: Mapping[str, Array], each: Array) -> Array:
+    """Last losses with those of a batch; of a sample that stands in it twice the larger one, in whatever order they come."""
+    place = jnp.where(batch["weight"] > 0, batch["number"], last.shape[0])  # outside: not written
+    cleared = last.at[place].set(-jnp.inf, mode="drop")
+    return cleared.at[place].max(each.astype(last.dtype), mode="drop")
 
 
 def gather(data: Mapping[str, Array], index: Array) -> dict[str, Array]:
@@ -337,7 +372,7 @@ def train_steps(
     lane: Lane,
     *,
     hypers: Hypers,
-    index: Array,
+    batches: Batches,
     num_steps: Array,
     data: Mapping[str, Mapping[str, Array]],
 ) -> tuple[Lane, dict[str, Array], dict[str, Array]]:
@@ -347,14 +382,14 @@ def train_steps(
         The run, `loss` and what the update tells of each step `{name: [step]}`, and the health of the last step (empty when
         not monitored).
     """
-    empty = jnp.zeros((index.shape[0],), jnp.float32)
+    empty = jnp.zeros((batches.rows.shape[0],), jnp.float32)
     series = dict.fromkeys(("loss", *update.series), empty)
 
     def step(i: Array, carry: _Carry) -> tuple[_Carry, Told]:
         lane, series = carry
-        rows = lax.dynamic_index_in_dim(index, i, keepdims=False)
-        keys = sample_keys(lane, rows, steps_per_epoch=problem.steps_per_epoch)
-        batch = gather(data["train"], rows) | {"key": keys}
+        batch = _batch(batches, i, data["train"])
+        keys = sample_keys(lane, batch["number"], steps_per_epoch=problem.steps_per_epoch)
+        batch["key"] = keys
         lane, loss, told = train_step(problem, update, lane, batch=batch, hypers=hypers)
         now = {"loss": loss, **told.series}
         series = {
@@ -376,6 +411,18 @@ def train_steps(
     return lane, series, seen
 
 
+def _batch(batches: Batches, i: Array, data: Mapping[str, Array]) -> dict[str, Array]:
+    """Batch number i, with `weight` and `number`: rows of a part that is streamed say which sample they are."""
+    rows, weight = jax.tree.map(
+        lambda table: lax.dynamic_index_in_dim(table, i, keepdims=False), batches
+    )
+    batch = gather(data, rows)
+    batch.setdefault("number", jnp.where(rows < 0, ~rows, rows))
+    if isinstance(weight, jax.Array):
+        batch["weight"] = batch["weight"] * weight
+    return batch
+
+
 def train_segment(
     problem: Problem,
     update: Update,
@@ -383,7 +430,7 @@ def train_segment(
     lane: Lane,
     *,
     hypers: Hypers,
-    index: Array,
+    batches: Batches,
     num_steps: Array,
     data: Mapping[str, Mapping[str, Array]],
     chunk: int,
@@ -396,8 +443,8 @@ def train_segment(
         watch: What is looked at.
         lane: The run before the segment.
         hypers: Traced hyperparameters, scalars.
-        index: Sample numbers of each batch, int32 [step, batch]; see `gather`.
-        num_steps: How many of the rows of `index` count, int32 scalar, the same for every run of a call.
+        batches: The batches of each step.
+        num_steps: How many of them count, int32 scalar, the same for every run of a call.
         data: Parts by name; `train` is required, `val` is evaluated when present.
         chunk: Samples per evaluation chunk.
 
@@ -405,7 +452,7 @@ def train_segment(
         The run after the segment, and what the host is told.
     """
     lane, series, health = train_steps(
-        problem, update, watch, lane, hypers=hypers, index=index, num_steps=num_steps, data=data
+        problem, update, watch, lane, hypers=hypers, batches=batches, num_steps=num_steps, data=data
     )
     has_own_view = update.has_own_view()
     shown = shown_weights(update, lane, hypers)
