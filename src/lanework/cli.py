@@ -283,6 +283,27 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def sample(
+    folder: Folder,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="How the text begins.")] = "",
+    *,
+    length: Annotated[
+        int, typer.Option(metavar="N", callback=_at_least_one, help="New characters.")
+    ] = 300,
+    temperature: Annotated[
+        float,
+        typer.Option(metavar="T", help="Above 1 more varied, below 1 more cautious, 0 likeliest."),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Same seed, same text.")] = 0,
+) -> None:
+    """Let the best model of a study of a running text write on."""
+    from lanework import api
+
+    model = api.load(folder).best()
+    print(prompt + model.sample(prompt, length=length, temperature=temperature, seed=seed))
+
+
+@app.command()
 def surface(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="The surface, e.g. ravine.")

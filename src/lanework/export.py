@@ -19,6 +19,7 @@ from lanework.errors import StoreError
 
 if TYPE_CHECKING:
     from lanework.data import Dataset, InputInfo, Preparation
+    from lanework.models import Network
     from lanework.spec import Arm, ModelSpec
 
 PyTree: TypeAlias = Any
@@ -75,7 +76,7 @@ class Model:
         return f"Model({self.name!r}, run {self.run}, {self.spec.net}, {self.task} of {what})"
 
     def outputs(self, rows: Any) -> Array:
-        """Raw outputs of the network, [n, num_outputs], for raw rows (see `Preparation.transform`)."""
+        """Raw outputs of the network, [n, num_outputs] (or [n, time, num_outputs]), for raw rows (see `Preparation.transform`)."""
         return self.forward(self.preparation.transform(rows))
 
     def forward(self, x: Array) -> Array:
@@ -84,19 +85,7 @@ class Model:
 
     def forward_with(self, weights: PyTree, x: Array) -> Array:
         """The same with other weights `(params, state)`."""
-        from lanework import models
-        from lanework.cohort import devices
-
-        devices.prepare()  # a study in the same process later wants all host devices
-        net = models.network(
-            self.spec,
-            input=self.input,
-            num_outputs=self.num_outputs,
-            example=x[:2],
-            module=self.module,
-        )
-        if self.members:
-            net = models.ensemble(net, self.output_kind)
+        net = self._network(x[:2])
         if self.scaling is not None:
             x = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
         params, state = weights
@@ -105,8 +94,73 @@ class Model:
         )
         return np.asarray(values)
 
+    def _network(self, example: Array) -> Network:
+        from lanework import models
+        from lanework.cohort import devices
+
+        devices.prepare()  # a study in the same process later wants all host devices
+        net = models.network(
+            self.spec,
+            input=self.input,
+            num_outputs=self.num_outputs,
+            example=example,
+            module=self.module,
+        )
+        return models.ensemble(net, self.output_kind) if self.members else net
+
+    def sample(
+        self, prompt: str = "", *, length: int = 300, temperature: float = 1.0, seed: int = 0
+    ) -> str:
+        """Let a model of running text write on.
+
+        Args:
+            prompt: How the text begins; empty: at the start of a line.
+            length: New characters.
+            temperature: Above 1 more varied, below 1 more cautious; 0 always takes the likeliest character.
+            seed: Same seed, same text.
+
+        Returns:
+            The new characters, without the prompt.
+
+        Raises:
+            StoreError: The model was trained on something else than a running text, or a number is out of range.
+        """
+        import jax
+
+        from lanework.models import continuing
+
+        if self.preparation.form != "characters":
+            raise StoreError(
+                f"only a model trained on a running text can write, this one takes {self.preparation.form}. Use predict."
+            )
+        if length < 1 or not 0.0 <= temperature < float("inf"):
+            raise StoreError(
+                f"length must be >= 1 and temperature a number >= 0, got {length} and {temperature:g}. Use for example 300 and 1."
+            )
+        alphabet = self.preparation.alphabet
+        context = self.input.shape[0]
+        begun = prompt or ("\n" if "\n" in alphabet else alphabet[0])
+        codes = self.preparation.transform([begun[-context:]])[0]
+        net = self._network(codes[None])
+
+        def outputs(window: Any) -> Any:
+            values, _ = net.apply(
+                self.params, self.state, window, key=None, is_training=False, hypers=self.hypers
+            )
+            return values
+
+        new = continuing.go_on(
+            outputs,
+            codes[codes >= 0],
+            num_new=length,
+            context=context,
+            temperature=temperature,
+            key=jax.random.key(seed),
+        )
+        return "".join(alphabet[int(code)] for code in new)
+
     def predict_proba(self, rows: Any) -> Array:
-        """Class probabilities, [n, classes].
+        """Class probabilities, [n, classes], or [n, time, classes] for a model with a target by time step.
 
         Raises:
             StoreError: For a regression model.
@@ -118,25 +172,28 @@ class Model:
         return self.probabilities(self.outputs(rows))
 
     def probabilities(self, outputs: Array) -> Array:
-        """Class probabilities [n, classes] from raw outputs [n, num_outputs]."""
+        """Class probabilities [..., classes] from raw outputs [..., num_outputs]."""
         values = outputs.astype(np.float64)
-        if values.shape[1] == 1:
+        if values.shape[-1] == 1:
             one = np.clip(values, 0.0, 1.0) if self.are_shares else 1.0 / (1.0 + np.exp(-values))
-            return np.concatenate([1.0 - one, one], axis=1)
+            return np.concatenate([1.0 - one, one], axis=-1)
         if self.are_shares:
             values = np.maximum(
                 values, 0.0
             )  # squared error may leave the range; the largest stays the largest
-            total = values.sum(axis=1, keepdims=True)
-            return np.where(total > 0, values / np.maximum(total, 1e-12), 1.0 / values.shape[1])
-        exponential = np.exp(values - values.max(axis=1, keepdims=True))
-        probabilities: Array = exponential / exponential.sum(axis=1, keepdims=True)
+            total = values.sum(axis=-1, keepdims=True)
+            return np.where(total > 0, values / np.maximum(total, 1e-12), 1.0 / values.shape[-1])
+        exponential = np.exp(values - values.max(axis=-1, keepdims=True))
+        probabilities: Array = exponential / exponential.sum(axis=-1, keepdims=True)
         return probabilities
 
     def predict(self, rows: Any) -> Array:
-        """Classes as the data has them (text, whole numbers, true and false) [n], or numbers in the target's unit [n] or [n, targets]."""
+        """Classes as the data has them (text, whole numbers, true and false) [n], or numbers in the target's unit [n] or [n, targets].
+
+        With a target by time step: classes [n, time]; those of padded steps say nothing.
+        """
         if self.task == "classification":
-            return self.preparation.labels()[self.predict_proba(rows).argmax(axis=1)]
+            return self.preparation.labels()[self.predict_proba(rows).argmax(axis=-1)]
         values = self.preparation.unscale(self.outputs(rows))
         return values[:, 0] if values.shape[1] == 1 else values
 
