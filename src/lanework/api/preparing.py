@@ -169,6 +169,7 @@ def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]
                 config.train.optimizer.name,
                 batch_is_all=config.train.batch_size == "all",
                 dropout=float(config.model.options.get("dropout") or 0.0),
+                augmented=bool(config.train.augment),
             )
     if problems:
         raise SpecError(list(dict.fromkeys(problems)))

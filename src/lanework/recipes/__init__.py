@@ -4,6 +4,7 @@ Owns the update rules and groups of them, schedules, losses, metrics, clipping, 
 and Optax only; must not import `lanework.models`, `lanework.data`, `lanework.health` or anything above them.
 """
 
+from lanework.recipes.augment import AUGMENTATIONS, augmentation
 from lanework.recipes.averages import AVERAGES, Average, average
 from lanework.recipes.clipping import (
     clip_adaptive,
@@ -40,6 +41,7 @@ __all__ = [
     "Rule",
     "Schedule",
     "average",
+    "augmentation",
     "clip_adaptive",
     "clip_advice",
     "clip_by_global_norm",

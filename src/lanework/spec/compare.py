@@ -280,6 +280,8 @@ def _value(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
         return _section(scope, path, raw=raw, where=where)
     if path in CHOICES and not (raw is None and CHOICES[path] in OPTIONAL_CHOICES):
         return _choice(scope, path, raw=raw, where=where)
+    if path == "train.augment":
+        return _augment(scope, raw, where=where)
     if path == "model.net":
         return _net(scope, raw, where=where)
     if path in ("data.source", "data.test"):
@@ -353,6 +355,18 @@ def _choice(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
         elif scope.has_base_rate and not is_given:
             options["learning_rate"] = base
     return {"name": name, **options} if options else name
+
+
+def _augment(scope: _Scope, raw: Any, *, where: str) -> Any:
+    """One list of augmentations with every option; a single name is a list of one."""
+    given = [] if raw is None else list(raw) if isinstance(raw, list | tuple) else [raw]
+    made = []
+    for place, item in enumerate(given):
+        at = f"{where}[{place}]" if isinstance(raw, list | tuple) else where
+        name, options, problems = check_choice("augmentation", item, at)
+        scope.problems.extend(problems)
+        made.append({"name": name, **options})
+    return made
 
 
 def _net(scope: _Scope, raw: Any, *, where: str) -> Any:

@@ -54,6 +54,7 @@ def static_key(config: RunConfig) -> dict[str, Any]:
         choice = getattr(config.train, kind)
         if choice is not None:
             train[kind] = _fixed(kind, choice)
+    train["augment"] = [_fixed("augmentation", choice) for choice in config.train.augment]
     train["schedules"] = {
         name: _fixed("schedule", choice) for name, choice in config.train.schedules.items()
     }
@@ -78,6 +79,7 @@ def traced_values(config: RunConfig) -> dict[str, float]:
     values |= {f"groups.{place}.rate": group.rate for place, group in enumerate(train.groups)}
     chosen = {kind: (kind, getattr(train, kind)) for kind in CHOICES}
     chosen |= {f"schedules.{name}": ("schedule", item) for name, item in train.schedules.items()}
+    chosen |= {f"augment.{item.name}": ("augmentation", item) for item in train.augment}
     for prefix, (kind, choice) in chosen.items():
         if choice is not None:
             traced = _traced(_hypers(kind, choice.name), choice.options)

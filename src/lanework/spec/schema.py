@@ -34,7 +34,8 @@ def schema() -> Schema:
     editors; what `load_study` says goes further (sums, orders, combinations).
     """
     definitions: Schema = {
-        kind: _choice_schema(kind) for kind in (*CHOICES, "activation", "init", "norm")
+        kind: _choice_schema(kind)
+        for kind in (*CHOICES, "activation", "init", "norm", "augmentation")
     }
     sections = {"data": _data(definitions), "model": _model(), "train": _train(definitions)}
     definitions |= sections
@@ -161,6 +162,7 @@ def _train(definitions: Schema) -> Schema:
         if kind in OPTIONAL_CHOICES:
             inner.append({"type": "null"})
         properties[kind] = {"anyOf": inner, "description": text}
+    properties["augment"]["items"] = {"$ref": "#/$defs/augmentation"}
     schedule = {"$ref": "#/$defs/schedule"}
     properties["schedules"] |= {
         "additionalProperties": False,

@@ -104,6 +104,27 @@ def _to_choice(kind: str, value: Any) -> Any:
 
 
 def _to_name(kind: str, value: Any) -> Any:
+def _to_augment(value: Any) -> Any:
+    """A list of augmentations, each once; all problems of them together."""
+    if value is None:
+        return ()
+    items = value if isinstance(value, list | tuple) else (value,)
+    chosen: list[Choice] = []
+    problems: list[Problem] = []
+    for place, item in enumerate(items):
+        where = f"[{place}]" if isinstance(value, list | tuple) else ""
+        plain = {"name": item.name, **item.options} if isinstance(item, Choice) else item
+        name, options, found = check_choice("augmentation", plain, where)
+        if name and name in [choice.name for choice in chosen]:
+            text = f"must be listed once, got {got(name)} again. Remove one of them."
+            found = [*found, Problem(where, text)]
+        problems += found
+        chosen.append(Choice(name=name, options=options))
+    if problems:
+        raise _refuse(problems)
+    return tuple(chosen)
+
+
     name, _, problems = check_choice(kind, value, "")
     if problems:
         raise _refuse(problems)
@@ -714,6 +735,9 @@ class TrainSpec(_Frozen):
     schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = Field(
         default_factory=lambda: _to_choice("schedule", "constant"),
         description="how the learning rate changes over training",
+    augment: Annotated[tuple[Choice, ...], BeforeValidator(_to_augment)] = Field(
+        default=(), description="random changes of training samples, new in each epoch; a list"
+    )
     )
     schedules: Annotated[dict[str, Choice], BeforeValidator(_to_schedules)] = Field(
         default={}, description="how other hyperparameters change: momentum, dropout, ..."
