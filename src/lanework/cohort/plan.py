@@ -266,6 +266,7 @@ def estimate(
             (bucket.shapes.batch_size, *dataset.train.y.shape[1:]), dataset.train.y.dtype
         ),
         "weight": jax.ShapeDtypeStruct((bucket.shapes.batch_size,), jnp.float32),
+        "key": jax.ShapeDtypeStruct((bucket.shapes.batch_size, 2), jnp.uint32),
     }
     hypers = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in bucket.shapes.hypers}
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -30,6 +30,7 @@ from lanework.recipes.rules import RULES, Rule, rule
 from lanework.recipes.schedules import SCHEDULES, Schedule, schedule
 
 __all__ = [
+    "AUGMENTATIONS",
     "AVERAGES",
     "LOSSES",
     "RULES",

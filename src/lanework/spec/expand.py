@@ -322,7 +322,8 @@ def _label(value: Any, *, digits: int) -> str:
     if isinstance(value, Mapping):
         return _mapping_label(value, digits=digits)
     if isinstance(value, list | tuple):
-        return "-".join(_label(item, digits=digits) for item in value) or "none"
+        sign = "+" if any(isinstance(item, Mapping) for item in value) else "-"
+        return sign.join(_label(item, digits=digits) for item in value) or "none"
     if isinstance(value, float):
         return f"{value:.{digits}g}"
     if isinstance(value, bool):
