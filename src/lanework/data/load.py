@@ -46,6 +46,7 @@ from lanework.data.types import (
     Steps,
     Table,
 )
+from lanework.data.weights import normalised, take_weights
 from lanework.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def load_folds(
     loaded, more = _limited(loaded, spec)
     decisions += more
     loaded, keys = split_keys(loaded, spec)
+    loaded, weights = take_weights(loaded, spec.sample_weights)
     if spec.test_source is not None and arrays is None:
         loaded = replace(loaded, test=read_test(spec, loaded, path=spec.test_source))
     if loaded.test is not None:
@@ -153,6 +155,7 @@ def load_folds(
                 told=told,
                 keys=keys,
                 first=made[0] if fold else None,
+                weights=normalised(weights, parts.train),
             )
         )
     return aligned(made)
@@ -165,6 +168,13 @@ def _check_following(spec: DataSpec, what: str) -> None:
         DataError: Another split is asked for.
     """
     split = spec.split
+    if spec.sample_weights is not None:
+        raise bad(
+            "data.sample_weights",
+            f"must be left out for {what}, whose rows are no samples",
+            got=repr(spec.sample_weights),
+            do="Remove it.",
+        )
     given = {"folds": split.folds, "group": split.group, "time": split.time or None}
     for key, value in given.items():
         if value is not None:
@@ -476,6 +486,7 @@ def _assemble(
     told: tuple[str, ...],
     keys: Keys,
     first: Dataset | None,
+    weights: Array | None = None,
 ) -> Dataset:
     """Targets of the parts, summary and fingerprint; what was told of the first fold holds for the others."""
     target = loaded.target
@@ -491,6 +502,7 @@ def _assemble(
         y = tuple(((values - shift) / scale).astype(np.float32) for values in used)
     y = _same_steps(y, inputs.input)
     made = [Part(x, labels) for x, labels in zip(inputs.parts, y, strict=True)]
+    made[0] = replace(made[0], weight=weights)
     num_outputs = len(coded.classes.names) or coded.y.shape[1]
     record = replace(
         inputs.record,
@@ -502,7 +514,9 @@ def _assemble(
         target_log=spec.log_target and coded.task == "regression",
     )
     fingerprint = summary.fingerprint_of(
-        made, extra=(inputs.scale, inputs.shift, scale, shift), classes=coded.classes.names
+        made,
+        extra=(inputs.scale, inputs.shift, scale, shift, *(() if weights is None else (weights,))),
+        classes=coded.classes.names,
     )
     described = (
         _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs, held=held, keys=keys)

@@ -67,10 +67,12 @@ class Part:
         x: float32 [n, *shape], uint8 [n, height, width, channels], or int32 [n, time] tokens.
         y: int32 [n] classes, or float32 [n, k] scaled targets; with a time axis after the first
             where there is a target for each step.
+        weight: How much each sample weighs in the training loss, float32 [n] with mean 1; None where all weigh the same.
     """
 
     x: Array
     y: Array
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -15,7 +15,7 @@ from lanework.recipes.clipping import (
     global_norm,
 )
 from lanework.recipes.groups import Group, grouped, keep_frozen, matches
-from lanework.recipes.losses import LOSSES, Loss, loss
+from lanework.recipes.losses import LOSSES, Loss, class_weighted, loss
 from lanework.recipes.metrics import Metrics, metrics
 from lanework.recipes.noise import gradient_noise, input_noise, weight_noise
 from lanework.recipes.penalties import (
@@ -41,8 +41,9 @@ __all__ = [
     "Metrics",
     "Rule",
     "Schedule",
-    "average",
     "augmentation",
+    "average",
+    "class_weighted",
     "clip_adaptive",
     "clip_advice",
     "clip_by_global_norm",

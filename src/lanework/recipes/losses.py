@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from lanework import own_code
 from lanework.recipes.choices import Array, Choice, Hypers, Read, look_up, reader, refuse
 
 Loss: TypeAlias = Callable[[Array, Array, Hypers], Array]
@@ -76,6 +77,37 @@ def _mse(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
     return jnp.mean(jnp.square(outputs - _wanted(targets, outputs, smoothing)), axis=-1)
 
 
+def _mae(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
+    return jnp.mean(jnp.abs(outputs - _wanted(targets, outputs, smoothing)), axis=-1)
+
+
+def _huber(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
+    delta = read("delta")
+    error = outputs - _wanted(targets, outputs, smoothing)
+    size = jnp.abs(error)
+    near = 0.5 * jnp.square(error)
+    return jnp.mean(jnp.where(size <= delta, near, delta * (size - 0.5 * delta)), axis=-1)
+
+
+def _focal(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
+    gamma = read("gamma")
+    wanted = _wanted(targets, outputs, smoothing)
+    if outputs.shape[1] == 1:
+        yes, no = jax.nn.log_sigmoid(outputs), jax.nn.log_sigmoid(-outputs)
+        each = wanted * _hard(yes, no, gamma) + (1.0 - wanted) * _hard(no, yes, gamma)
+        return jnp.sum(each, axis=-1)
+    log_p = jax.nn.log_softmax(outputs)
+    # log(1 - p) from the other classes' outputs would cost a row each; where p is almost 1, 1 - p is lost to rounding, but
+    # so is the loss.
+    rest = jnp.log(jnp.maximum(-jnp.expm1(log_p), 1e-30))
+    return jnp.sum(wanted * _hard(log_p, rest, gamma), axis=-1)
+
+
+def _hard(log_p: Array, log_rest: Array, gamma: Any) -> Array:
+    """-(1 - p)^gamma log p, from log p and log(1 - p)."""
+    return -jnp.exp(gamma * log_rest) * log_p
+
+
 def _hinge(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
     if not _is_class(targets):
         refuse(
@@ -95,7 +127,10 @@ LOSSES: Mapping[str, PerSample] = {
     "cross_entropy": _cross_entropy,
     "binary_cross_entropy": _binary_cross_entropy,
     "mse": _mse,
+    "mae": _mae,
+    "huber": _huber,
     "hinge": _hinge,
+    "focal": _focal,
 }
 
 
@@ -120,13 +155,65 @@ def loss(choice: Choice, *, task: str) -> Loss:
         >>> entropy(jnp.zeros((1, 10)), jnp.array([3]), {})  # chance: ln 10
         Array([2.302585], dtype=float32)
     """
-    function = look_up(LOSSES, choice.name, path="train.loss")
+    is_own = own_code.is_own(choice.name)
+    function = _own(choice) if is_own else look_up(LOSSES, choice.name, path="train.loss")
 
     def per_sample(outputs: Array, targets: Array, hypers: Hypers) -> Array:
         _check_shapes(outputs, targets, task=task)
         read = reader(choice, hypers, prefix="loss")
         smoothing = hypers.get("label_smoothing") if task == "classification" else None
         return function(outputs, targets, read, smoothing)
+
+    return per_sample
+
+
+def _own(choice: Choice) -> PerSample:
+    """A function of the user, `(outputs, targets, **options) -> [batch]`."""
+    given = own_code.load_function(choice.name, path="train.loss")
+
+    def function(outputs: Array, targets: Array, read: Read, smoothing: Any) -> Array:
+        losses = given(outputs, targets, **choice.options)
+        shape = getattr(losses, "shape", None)
+        if shape != outputs.shape[:1]:
+            refuse(
+                "train.loss",
+                f"must give one loss per sample, shape [batch], got {shape} from {given.__name__}. "
+                "Do not take the mean over the batch.",
+            )
+        return jnp.asarray(losses)
+
+    return function
+
+
+def class_weighted(function: Loss, weights: Any) -> Loss:
+    """The loss with each sample's part times the weight of its class.
+
+    Args:
+        function: The loss.
+        weights: One weight per class, [classes]; with mean 1 over the training samples, the loss keeps its size.
+
+    Returns:
+        A loss of the same form, for classes int [batch].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from types import SimpleNamespace
+        >>> entropy = loss(SimpleNamespace(name="cross_entropy", options={}), task="classification")
+        >>> rare_first = class_weighted(entropy, [3.0, 1.0])
+        >>> rare_first(jnp.zeros((2, 2)), jnp.array([0, 1]), {})  # 3 ln 2, ln 2
+        Array([2.079..., 0.693...], dtype=float32)
+
+    Source:
+        King and Zeng 2001, Logistic regression in rare events data (weights by class).
+    """
+
+    def per_sample(outputs: Array, targets: Array, hypers: Hypers) -> Array:
+        losses = function(outputs, targets, hypers)
+        table = jnp.asarray(weights, losses.dtype)
+        classes = jnp.arange(table.shape[0], dtype=targets.dtype)
+        # A comparison instead of a gather; targets outside of the classes (padding) weigh nothing.
+        own = jnp.where(targets[:, None] == classes[None, :], table[None, :], 0.0)
+        return losses * jnp.sum(own, axis=-1)
 
     return per_sample
 

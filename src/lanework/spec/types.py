@@ -18,6 +18,7 @@ from lanework.catalog import CATALOG, Entry
 from lanework.catalog.preparation import chosen_steps, order_problem
 from lanework.errors import Problem
 from lanework.spec.check import (
+    check_arguments,
     check_choice,
     check_options,
     check_value,
@@ -103,7 +104,6 @@ def _to_choice(kind: str, value: Any) -> Any:
     return Choice(name=name, options=options)
 
 
-def _to_name(kind: str, value: Any) -> Any:
 def _to_augment(value: Any) -> Any:
     """A list of augmentations, each once; all problems of them together."""
     if value is None:
@@ -125,6 +125,7 @@ def _to_augment(value: Any) -> Any:
     return tuple(chosen)
 
 
+def _to_name(kind: str, value: Any) -> Any:
     name, _, problems = check_choice(kind, value, "")
     if problems:
         raise _refuse(problems)
@@ -436,6 +437,13 @@ class DataSpec(_Frozen):
     scale_target: bool = Field(
         default=True, description="regression: train on a target of mean 0 and variance 1"
     )
+    sample_weights: Annotated[str | None, BeforeValidator(_to_text)] = Field(
+        default=None,
+        examples=["weight"],
+        min_length=1,
+        description="column that holds how much each row weighs in the training loss; it is no input. Scaled to mean 1 over "
+        "the training part; metrics count every row once",
+    )
     log_target: bool = Field(
         default=False, description="regression: train on log(1 + target); metrics stay in its unit"
     )
@@ -579,26 +587,13 @@ def is_own_net(net: object) -> bool:
 def check_net(net: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """The options of a network with every default, and the problems (paths relative to model)."""
     if is_own_net(net):
-        return _check_arguments(given)
+        return check_arguments(given, "")
     name, options, problems = check_choice("net", net, "net")
     if not name or not isinstance(net, str):
         text = problems[0].message if problems else f"must be a name, got {got(net)}. Use mlp."
         hint = " An own module is written file.py:Class."
         return {}, [Problem("net", text + hint)]
     options, problems = check_options(CATALOG["net"][name], given, "")
-    return options, problems
-
-
-def _check_arguments(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    options, problems = {}, []
-    for key, value in given.items():
-        options[key] = _to_tuple(value)
-        items = options[key] if isinstance(options[key], tuple) else (options[key],)
-        if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
-            text = f"must be a number, text, true, false or a list of those, got {got(value)}. "
-            problems.append(Problem(key, text + "Build anything else inside the module."))
-        elif any(isinstance(item, float) and item - item != 0 for item in items):
-            problems.append(Problem(key, f"must be finite, got {got(value)}. Use a finite number."))
     return options, problems
 
 
@@ -708,6 +703,28 @@ def wants_whole_batch(rule: Any) -> bool:
     return row is not None and row.facts.get("batch") == "all"
 
 
+def _to_class_weights(value: Any) -> Any:
+    """Weights by the name of the class as text; anything wrong with them together."""
+    if value is None or value == "balanced":
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise _refuse_text(
+            f"must be balanced or a mapping from classes to weights, got {got(value)}. "
+            "Write for example {yes: 5}."
+        )
+    weights, problems = {}, []
+    for name, weight in value.items():
+        key = str(name).lower() if isinstance(name, bool) else str(name)
+        if not is_number(weight) or weight <= 0:
+            text = f"must be a number > 0, got {got(weight)}. Use for example 5."
+            problems.append(Problem(key, text))
+            continue
+        weights[key] = float(weight)
+    if problems:
+        raise _refuse(problems)
+    return weights
+
+
 class TrainSpec(_Frozen):
     """The recipe: everything about how a run is trained."""
 
@@ -719,11 +736,21 @@ class TrainSpec(_Frozen):
         default_factory=lambda: _to_choice("sampling", "shuffled"),
         description="how the samples of a batch are drawn",
     )
+    augment: Annotated[tuple[Choice, ...], BeforeValidator(_to_augment)] = Field(
+        default=(), description="random changes of training samples, new in each epoch; a list"
+    )
     loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = Field(
         default=None, description="not given: cross_entropy for classes, mse for numbers"
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
+    )
+    class_weights: Annotated[
+        Literal["balanced"] | dict[str, float] | None, BeforeValidator(_to_class_weights)
+    ] = Field(
+        default=None,
+        description="weight of each class in the training loss: balanced (n / (classes n_class)), or class to number, the "
+        "others 1; scaled so that samples weigh 1 on average. Metrics count every sample once",
     )
     optimizer: Annotated[Choice, BeforeValidator(partial(_to_choice, "optimizer"))] = Field(
         default_factory=lambda: _to_choice("optimizer", "adam"),
@@ -735,9 +762,6 @@ class TrainSpec(_Frozen):
     schedule: Annotated[Choice, BeforeValidator(partial(_to_choice, "schedule"))] = Field(
         default_factory=lambda: _to_choice("schedule", "constant"),
         description="how the learning rate changes over training",
-    augment: Annotated[tuple[Choice, ...], BeforeValidator(_to_augment)] = Field(
-        default=(), description="random changes of training samples, new in each epoch; a list"
-    )
     )
     schedules: Annotated[dict[str, Choice], BeforeValidator(_to_schedules)] = Field(
         default={}, description="how other hyperparameters change: momentum, dropout, ..."
