@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lanework import data as data_package
-from lanework import recipes
+from lanework import own_code, recipes
 from lanework.catalog import CATALOG
-from lanework.cohort import devices, history, plan, program
+from lanework.cohort import devices, history, ordering, plan, program
 from lanework.cohort.program import Strategy
 from lanework.errors import DataError, Problem, SpecError
 from lanework.recipes import curvature
@@ -101,6 +101,9 @@ def prepare(
     laid = []
     for bucket in plan.buckets(spec, arms, datasets, data_of_arm):
         dataset = datasets[bucket.data]
+        bucket, left = ordering.streamed(
+            bucket, dataset, num_devices=len(jax.devices()), memory_bytes=memory
+        )
         functions = plan.functions(
             bucket, dataset, metric=metric, is_monitored=is_monitored, module=module
         )
@@ -110,15 +113,18 @@ def prepare(
             estimate,
             num_devices=len(jax.devices()),
             backend=jax.default_backend(),
-            memory_bytes=memory,
+            memory_bytes=left,
         )
         known, measured = (strategies or {}).get(bucket.key), _remembered(bucket)
         if known:
             strategy, why = Strategy(**known["strategy"]), known["why"]
         elif measured:
             strategy, why = plan.with_group(strategy, measured["group"]), measured["why"]
+        streamed = ordering.told_streaming(bucket)
+        if streamed not in why:
+            why = f"{why} {streamed}"
         laid.append(Laid(bucket, functions, estimate, strategy, why, bool(measured)))
-    told = _check_recipes(arms, laid)
+    told = _check_recipes(arms, datasets, laid)
     # Hashed with the task filled in, so that the study.yaml left in the folder is the same study.
     return Prepared(
         spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told
@@ -149,7 +155,9 @@ def _check_metrics(spec: StudySpec, datasets: Sequence[data_package.Dataset]) ->
         raise SpecError(problems)
 
 
-def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]:
+def _check_recipes(
+    arms: Sequence[Arm], datasets: Sequence[data_package.Dataset], laid: Sequence[Laid]
+) -> tuple[str, ...]:
     """What can be checked only when the sizes of data and network are known.
 
     Returns:
@@ -162,6 +170,9 @@ def _check_recipes(arms: Sequence[Arm], laid: Sequence[Laid]) -> tuple[str, ...]
     warnings: list[str] = []
     for item in laid:
         shapes = program.lane_shapes(*item.functions).params
+        dataset = datasets[item.bucket.data]
+        problems += ordering.problems(item.bucket, dataset)
+        warnings += ordering.notes(item.bucket, dataset)
         for arm in item.bucket.arms:
             problems += _recipe_problems(arms[arm].config.train, item, shapes)
             config = arms[arm].config
@@ -256,7 +267,9 @@ def loss_name(bucket: plan.Bucket) -> str:
 
 def identity(prepared: Prepared, bucket: plan.Bucket) -> object:
     """Everything the functions of a bucket were built from; None for own modules, whose code may import anything."""
-    if any(spec.is_own for spec in bucket.inits):
+    if any(spec.is_own for spec in bucket.inits) or own_code.is_named_in(
+        bucket.config.model_dump()
+    ):
         return None
     return (
         bucket.key,

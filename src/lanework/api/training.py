@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from lanework import data as data_package
 from lanework import export
 from lanework.api.preparing import Laid, Prepared, identity, loss_name, num_samples, plan_record
 from lanework.api.resuming import (
@@ -27,7 +25,7 @@ from lanework.api.resuming import (
     save_snapshot,
 )
 from lanework.api.session import SNAPSHOT_EVERY_S, Session, Watcher, record, tell
-from lanework.cohort import assemble, compiled, devices, history, loop, measure, plan
+from lanework.cohort import assemble, compiled, devices, history, loop, measure, ordering, plan
 from lanework.cohort.program import Strategy
 from lanework.errors import DeviceError, StoreError
 from lanework.spec import dump_study
@@ -145,7 +143,7 @@ def _describe(session: Session, *, resume: bool) -> None:
 def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> None:
     """Compile all buckets in the background, train them one after the other."""
     prepared = session.prepared
-    placed: dict[tuple[int, int], Any] = {}
+    placed: dict[tuple[int, int, bool], Any] = {}
     waiting: list[Laid | tuple[Laid, compiled.Programs]] = []
     for laid in prepared.laid:
         if resume and is_done(session, laid.bucket):
@@ -170,7 +168,7 @@ def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> N
 def _laid_out(
     session: Session,
     laid: Laid,
-    placed: dict[tuple[int, int], Any],
+    placed: dict[tuple[int, int, bool], Any],
     pool: ThreadPoolExecutor,
     *,
     may_measure: bool,
@@ -183,15 +181,19 @@ def _laid_out(
             prepared.datasets[bucket.data],
             outputs=assemble.num_outputs(loss_name(bucket), prepared.datasets[bucket.data]),
             module=prepared.module,
+            train=bucket.config.train,
         ).init
         for spec in bucket.inits
     ]
 
     def build(strategy: Strategy) -> compiled.Programs:
-        which = (bucket.data, strategy.num_devices)
+        is_streamed = bucket.shapes.buffer_rows > 0
+        which = (bucket.data, strategy.num_devices, is_streamed)
         if which not in placed:
             parts = assemble.parts(prepared.datasets[bucket.data])
-            placed[which] = compiled.place(parts, num_devices=strategy.num_devices)
+            placed[which] = compiled.place(
+                parts, num_devices=strategy.num_devices, is_streamed=is_streamed
+            )
         built = compiled.Programs(
             *laid.functions,
             strategy=strategy,
@@ -200,6 +202,7 @@ def _laid_out(
             pool=pool,
             inits=inits,
             identity=identity(prepared, bucket),
+            has_pieces=ordering.has_pieces(bucket.boundaries, bucket.shapes.max_steps),
         )
         built.prepare(init_kinds=range(len(inits)))
         return built
@@ -225,13 +228,7 @@ def _train_bucket(
     begun = time.perf_counter()
     session.last_snapshot = begun
     tell(session, f"compiling program {bucket.index + 1} of {len(session.prepared.laid)}", active=0)
-    batch_size, num_train = bucket.shapes.batch_size, len(dataset.train)
-
-    def order(seed: int, first_step: int, num_steps: int) -> np.ndarray:
-        return data_package.batch_indices(
-            num_train, batch_size, seed=seed, first_step=first_step, num_steps=num_steps
-        )
-
+    order = ordering.order(bucket, dataset)
     rules = plan.rules(bucket, metric=session.prepared.metric)
     waited = programs.wait(is_stopped=lambda: session.interrupt.is_asked)
     session.clock["wait_for_compiler"] = session.clock.get("wait_for_compiler", 0.0) + waited
@@ -241,7 +238,8 @@ def _train_bucket(
             save_snapshot(session, bucket, tick)
             session.store.add_event(None, 0, "interrupted", "The study was interrupted.", {})
             raise KeyboardInterrupt
-        if time.perf_counter() - session.last_snapshot > session.snapshot_every_s:
+        is_due = time.perf_counter() - session.last_snapshot > session.snapshot_every_s
+        if tick.is_boundary and is_due:
             save_snapshot(session, bucket, tick)
     seconds = time.perf_counter() - begun - waited
     session.clock["train"] = session.clock.get("train", 0.0) + seconds

@@ -182,6 +182,7 @@ def _bucket(
         chunk=_chunk(dataset),
         score_chunk=min(MAX_SCORE_CHUNK, _chunk(dataset), max(map(len, _parts(dataset)))),
         hypers=tuple(sorted(runs[0].hypers)),
+        has_weights=any(run.hypers.get("sampling.correction", 0.0) > 0 for run in runs),
     )
     sizes = [str(part.x.shape) + str(part.x.dtype) for part in _parts(dataset)]
     digest = hashlib.sha256("\n".join([text, str(shapes), *sizes]).encode()).hexdigest()

@@ -40,7 +40,7 @@ __all__ = [
 _ROUNDS, _CLASS, _MIXED, _HARD = 1 << 40, 1 << 41, 1 << 42, 1 << 43
 # Shuffled copies of a class that are drawn at once, so that tiny classes cost no call each.
 _BLOCK_ROWS = 4096
-_EPOCHS_KEPT = 8
+_EPOCHS_KEPT = 3
 NOTED_FROM = 2.0
 """Times per epoch from which a repeated class is told."""
 
