@@ -206,7 +206,7 @@ def test_records_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"version 1 or older; got version 99; .*Update Lanework"):
+    with pytest.raises(StoreError, match=r"version 2 or older; got version 99; .*Update Lanework"):
         Store(tmp_path, create=False)
 
 
@@ -224,7 +224,7 @@ def test_records_of_an_older_version_are_brought_up_to_date(
     with Store(tmp_path, create=False) as store:
         assert store.runs() == (RUN,)
     connection = sqlite3.connect(tmp_path / FILE_NAME)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
     assert connection.execute("SELECT x, y FROM extra").fetchall() == []
     connection.close()
 

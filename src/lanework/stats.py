@@ -51,6 +51,19 @@ class Interval(NamedTuple):
     num_values: int
 
 
+class Resampling(NamedTuple):
+    """How the values of one recipe hang together when folds share training rows.
+
+    Attributes:
+        folds: The fold of each column of values, shape [column]; seeds of a fold are averaged, as they
+            share all of their data.
+        overlap: Validation rows of a fold over its training rows, 1 / (k - 1) for k folds.
+    """
+
+    folds: tuple[int, ...]
+    overlap: float
+
+
 class Paired(NamedTuple):
     """A difference between two recipes over the seeds they share.
 
@@ -155,16 +168,24 @@ def mean_interval(
     *,
     level: float = LEVEL,
     limits: tuple[float, float] = UNLIMITED,
+    overlap: float = 0.0,
 ) -> Interval:
-    """Mean of independent values with its Student t interval.
+    """Mean of values with its Student t interval.
+
+    The variance of the mean is sd^2 (1 / n + overlap): values of independent seeds have no overlap,
+    those of folds share training rows, which the second term makes up for.
 
     Args:
-        values: Finite numbers, one for each seed, shape [seed]; NaN entries are left out.
+        values: Finite numbers, one for each seed or fold, shape [seed]; NaN entries are left out.
         level: Coverage of the interval.
         limits: Smallest and largest value there can be, for example 0 and 1 for an accuracy; the bounds are cut there.
+        overlap: Validation rows over training rows of a fold; 0 for independent values.
 
     Returns:
         The interval; bounds and sd are NaN with one value, all is NaN with none.
+
+    Source:
+        Nadeau and Bengio 2003, "Inference for the generalization error", the corrected resampled t.
 
     Example:
         >>> interval = mean_interval([0.96, 0.97, 0.98])
@@ -180,16 +201,19 @@ def mean_interval(
     if count == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     sd = float(array.std(ddof=1))
-    half = t_quantile(level, count - 1) * sd / math.sqrt(count)
+    half = t_quantile(level, count - 1) * sd * math.sqrt(1.0 / count + overlap)
     return Interval(mean, max(mean - half, limits[0]), min(mean + half, limits[1]), sd, count)
 
 
-def band(values: Floats, *, level: float = LEVEL) -> tuple[Floats, Floats, Floats]:
+def band(
+    values: Floats, *, level: float = LEVEL, overlap: float = 0.0
+) -> tuple[Floats, Floats, Floats]:
     """Mean and interval over the first axis, for the curves of one recipe.
 
     Args:
         values: Shape [seed, step]; NaN where a run has no value.
         level: Coverage of the interval at each step.
+        overlap: See `mean_interval`.
 
     Returns:
         Mean, lower and upper bound, each of shape [step]; NaN where nothing is known.
@@ -201,16 +225,20 @@ def band(values: Floats, *, level: float = LEVEL) -> tuple[Floats, Floats, Float
     square = np.where(is_known, (values - mean) ** 2, 0.0).sum(axis=0)
     sd = np.sqrt(square / np.maximum(count - 1, 1))
     quantiles = np.array([t_quantile(level, max(int(n) - 1, 1)) for n in range(len(values) + 1)])
-    half = quantiles[count] * sd / np.sqrt(safe)
+    half = quantiles[count] * sd * np.sqrt(1.0 / safe + overlap)
     mean = np.where(count > 0, mean, np.nan)
     half = np.where(count > 1, half, np.nan)
     return mean, mean - half, mean + half
 
 
 def paired_test(
-    first: Sequence[float] | Floats, second: Sequence[float] | Floats, *, resolution: float = 0.0
+    first: Sequence[float] | Floats,
+    second: Sequence[float] | Floats,
+    *,
+    resolution: float = 0.0,
+    resampling: Resampling | None = None,
 ) -> Paired:
-    """Paired t test of `first` minus `second` over shared seeds.
+    """Paired t test of `first` minus `second` over shared seeds, or pairs of seed and fold.
 
     Departs from the textbook in one point: when a metric moves in steps (an accuracy on n
     samples moves by 1/n), a few seeds can give equal differences by chance and a standard
@@ -220,24 +248,47 @@ def paired_test(
         first: Values by seed, shape [seed]; NaN where a run is absent.
         second: The same for the other recipe, in the same order of seeds.
         resolution: Smallest possible step of the metric, in its units.
+        resampling: Which values are folds of one another; None for independent seeds.
 
     Returns:
         Mean difference with its interval, and the two-sided p-value.
 
     Source:
-        Student (Gosset) 1908, "The probable error of a mean".
+        Student (Gosset) 1908, "The probable error of a mean"; for folds Nadeau and Bengio 2003,
+        "Inference for the generalization error".
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    interval = mean_interval(differences)
+    overlap = resampling.overlap if resampling else 0.0
+    interval = mean_interval(by_fold(differences, resampling), overlap=overlap)
     if interval.num_values < 2:
         return Paired(interval, math.nan)
     sd = max(interval.sd, resolution / 2)
-    error = sd / math.sqrt(interval.num_values)
+    error = sd * math.sqrt(1.0 / interval.num_values + overlap)
     half = t_quantile(LEVEL, interval.num_values - 1) * error
     interval = interval._replace(low=interval.mean - half, high=interval.mean + half, sd=sd)
     if error == 0.0:
         return Paired(interval, 1.0 if interval.mean == 0.0 else 0.0)
     return Paired(interval, t_tail(interval.mean / error, interval.num_values - 1))
+
+
+def by_fold(values: Floats, resampling: Resampling | None) -> Floats:
+    """Means over the seeds of each fold, shape [fold]; the values as they are without folds.
+
+    Args:
+        values: Shape [column]; NaN where a run is absent.
+        resampling: Which fold each column belongs to.
+
+    Example:
+        >>> by_fold(np.array([1.0, 3.0, 5.0]), Resampling((0, 0, 1), 0.25)).tolist()
+        [2.0, 5.0]
+    """
+    if resampling is None:
+        return values
+    codes = np.unique(np.array(resampling.folds), return_inverse=True)[1]
+    is_known = ~np.isnan(values)
+    counts = np.bincount(codes[is_known], minlength=int(codes.max()) + 1)
+    sums = np.bincount(codes[is_known], weights=values[is_known], minlength=len(counts))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -311,6 +362,7 @@ def rank_arms(
     resolution: float = 0.0,
     error_rate: float = 1 - LEVEL,
     limits: tuple[float, float] = UNLIMITED,
+    resampling: Resampling | None = None,
 ) -> tuple[Place, ...]:
     """Orders recipes and says which cannot be told from the best one.
 
@@ -329,6 +381,7 @@ def rank_arms(
         resolution: Smallest possible step of the metric, see `paired_test`.
         error_rate: Wanted family-wise error rate.
         limits: See `mean_interval`.
+        resampling: Which columns of values are folds of one another; None for independent seeds.
 
     Returns:
         One place for each recipe, the best first.
@@ -351,7 +404,8 @@ def rank_arms(
         return ()
     best = ordered[0]
     paired = {
-        arm: paired_test(filled[arm], filled[best], resolution=resolution) for arm in ordered[1:]
+        arm: paired_test(filled[arm], filled[best], resolution=resolution, resampling=resampling)
+        for arm in ordered[1:]
     }
     adjusted = holm([paired[arm].p_value for arm in ordered[1:]])
     num_bad = [int(bad.sum()) for bad in is_bad]
@@ -366,15 +420,31 @@ def rank_arms(
         Place(
             arm=arm,
             score=scores[arm],
-            interval=mean_interval(values[arm], limits=limits),
+            interval=arm_interval(values[arm], limits=limits, resampling=resampling),
             num_bad=num_bad[arm],
             against_best=paired.get(arm),
             p_adjusted=p,
             standing=standing,
-            more_seeds=_more_seeds(paired[arm], share) if standing == "tied" else None,
+            more_seeds=_more_seeds(paired[arm], share)
+            if standing == "tied" and resampling is None
+            else None,
         )
         for arm, p, standing in zip(ordered, (math.nan, *adjusted), standings, strict=True)
     )
+
+
+def arm_interval(
+    values: Floats, *, limits: tuple[float, float] = UNLIMITED, resampling: Resampling | None = None
+) -> Interval:
+    """Mean and interval of one recipe, over seeds or over folds.
+
+    Args:
+        values: Shape [column]; NaN where a run has no value.
+        limits: See `mean_interval`.
+        resampling: Which columns are folds of one another.
+    """
+    overlap = resampling.overlap if resampling else 0.0
+    return mean_interval(by_fold(values, resampling), limits=limits, overlap=overlap)
 
 
 def _standing(p: float, *, is_failed: bool, is_unsafe: bool, error_rate: float) -> Standing:

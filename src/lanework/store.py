@@ -60,6 +60,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         test_seconds REAL NOT NULL, metrics TEXT NOT NULL
     );
     """,
+    "ALTER TABLE run ADD COLUMN fold INTEGER",
 )
 
 
@@ -74,6 +75,8 @@ class RunRow:
         seed: Seed of the run.
         factors: What the study varies, by factor name, for this run.
         bucket: Number of the compiled program that trains it.
+        fold: Number of the fold it is validated on, counted from 0 over all repeats; None without
+            cross-validation.
     """
 
     run: int
@@ -82,6 +85,7 @@ class RunRow:
     seed: int
     factors: Mapping[str, Any]
     bucket: int
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,10 +232,11 @@ class Store:
                 int(r.seed),
                 encode_json(r.factors),
                 int(r.bucket),
+                None if r.fold is None else int(r.fold),
             )
             for r in runs
         ]
-        self._write("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)", lambda: rows)
+        self._write("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?, ?)", lambda: rows)
 
     def add_metrics(self, rows: Sequence[tuple[int, int, float, str, float]]) -> None:
         """Stores numbers as ``(run, step, epoch, name, value)``; the last write of one stays.
@@ -352,11 +357,11 @@ class Store:
     def runs(self) -> tuple[RunRow, ...]:
         """Returns the plan's runs in the order of their numbers."""
         rows = self._read(
-            "SELECT run, arm, arm_name, seed, factors, bucket FROM run ORDER BY run", ()
+            "SELECT run, arm, arm_name, seed, factors, bucket, fold FROM run ORDER BY run", ()
         )
         return tuple(
-            RunRow(run, arm, name, seed, decode_json(factors), bucket)
-            for run, arm, name, seed, factors, bucket in rows
+            RunRow(run, arm, name, seed, decode_json(factors), bucket, fold)
+            for run, arm, name, seed, factors, bucket, fold in rows
         )
 
     def metrics(self, run: int | None = None) -> list[MetricRow]:

@@ -364,7 +364,7 @@ class Results:
         return export.read(self.folder / "best", module=self._module)
 
     def frame(self) -> pd.DataFrame:
-        """One row per run: arm, seed, factors, status, verdict, metrics."""
+        """One row per run: arm, seed, fold (with cross-validation), factors, status, verdict, metrics."""
         import pandas as pd
 
         with Store(self.folder, create=False) as store:
@@ -376,6 +376,7 @@ class Results:
                     "run": run.run,
                     "arm": run.arm_name,
                     "seed": run.seed,
+                    **({} if run.fold is None else {"fold": run.fold}),
                     **run.factors,
                 }
                 if ended is not None:

@@ -92,13 +92,18 @@ def is_too_few(place: Place) -> bool:
     return difference.num_values < MIN_TESTED_SEEDS or not difference.low <= 0.0 <= difference.high
 
 
-def standing_text(place: Place) -> tuple[str, str]:
-    """Where a recipe stands: a few words, and a sentence that explains them."""
+def standing_text(place: Place, *, noun: str = "seed") -> tuple[str, str]:
+    """Where a recipe stands: a few words, and a sentence that explains them.
+
+    Args:
+        place: Where it stands.
+        noun: What results are compared over, see `Facts.noun`.
+    """
     label, meaning = STANDINGS[place.standing]
     if is_too_few(place) and place.against_best is not None:
-        num_seeds = place.against_best.difference.num_values
-        return label, f"With only {units.counted(num_seeds, 'seed')} this cannot be told."
-    return label, meaning
+        number = place.against_best.difference.num_values
+        return label, f"With only {units.counted(number, noun)} this cannot be told."
+    return label, meaning.replace("seed", noun)
 
 
 def p_text(p: float) -> str:
@@ -127,7 +132,7 @@ def _title(facts: Facts) -> str:
     tied = [level for level in others if level.place.standing == "tied"]
     if "untested" in standings:
         num_seeds = _num_seeds(best)
-        on = "one seed" if num_seeds == 1 else units.counted(num_seeds, "seed")
+        on = f"one {facts.noun}" if num_seeds == 1 else units.counted(num_seeds, facts.noun)
         return f"{name} did best, on {on}."
     if not tied:
         return f"{name} won."
@@ -177,7 +182,7 @@ def _lead(facts: Facts) -> list[str]:
         return []
     if facts.levels[0].place.interval.num_values == 0:
         return _unranked(facts)
-    lead = [_reached(facts, facts.levels[0]), *_against_others(facts)]
+    lead = [_reached(facts, facts.levels[0]), *_against_others(facts), *_on_folds(facts)]
     if len(facts.levels) > 1 and facts.row_factors:
         names = units.listed(factor.label for factor in facts.row_factors)
         lead.append(
@@ -185,6 +190,23 @@ def _lead(facts: Facts) -> list[str]:
             "difference between them may come from the rows."
         )
     return lead
+
+
+def _on_folds(facts: Facts) -> list[str]:
+    """How numbers over folds were made, as they are no independent repetitions."""
+    if facts.folds is None:
+        return []
+    number, repeats = facts.folds
+    again = f", dealt {repeats} times" if repeats > 1 else ""
+    seeds = (
+        f", means over {units.counted(len(facts.seeds), 'seed')} first"
+        if len(facts.seeds) > 1
+        else ""
+    )
+    return [
+        f"Cross-validation with {number} folds{again}{seeds}: folds share most of their training rows, so intervals and "
+        "tests over them are widened (corrected resampled t, Nadeau and Bengio 2003)."
+    ]
 
 
 def _unranked(facts: Facts) -> list[str]:
@@ -202,9 +224,11 @@ def _test(facts: Facts) -> str:
     if test is None or not test.num_values:
         return ""
     quantity = facts.metric.label.split(" ", 1)[-1]
-    return (
-        f"On the test part, which was used once, it has {facts.metric.text(test.mean)} {quantity}."
-    )
+    value = f"{facts.metric.text(test.mean)} {quantity}"
+    if facts.folds is None:
+        return f"On the test part, which was used once, it has {value}."
+    number = units.counted(len(facts.arm(facts.levels[0].best).runs), "model")
+    return f"On the test part, which no fold trained on, its {number} have {value} on average."
 
 
 def _reached(facts: Facts, best: LevelFacts) -> str:
@@ -212,14 +236,15 @@ def _reached(facts: Facts, best: LevelFacts) -> str:
     low, high = metric.text(interval.low, has_unit=False), metric.text(interval.high)
     if len(facts.levels) == 1:
         if interval.num_values == 1:
-            return "That is one seed, which says nothing about noise."
+            return f"That is one {facts.noun}, which says nothing about noise."
         bounds = f"95{units.THIN}% interval {low} to {high}"
-        return f"That is the mean of {interval.num_values} seeds ({bounds})."
+        return f"That is the mean of {interval.num_values} {facts.noun}s ({bounds})."
     start = "It" if best.rate is None else f"At a learning rate of {units.scalar(best.rate)} it"
     text = f"{start} reached {metric.text(interval.mean)} {metric.label}"
     if interval.num_values == 1:
-        return f"{text} on one seed, which says nothing about noise."
-    return f"{text}, the mean of {interval.num_values} seeds (95{units.THIN}% interval {low} to {high})."
+        return f"{text} on one {facts.noun}, which says nothing about noise."
+    bounds = f"95{units.THIN}% interval {low} to {high}"
+    return f"{text}, the mean of {interval.num_values} {facts.noun}s ({bounds})."
 
 
 def _against_others(facts: Facts) -> list[str]:
@@ -230,9 +255,9 @@ def _against_others(facts: Facts) -> list[str]:
     few = [level for level in tied if is_too_few(level.place)]
     noisy = [level for level in tied if not is_too_few(level.place)]
     if noisy:
-        sentences.append(_tied_text(facts, noisy, "which is within seed noise"))
+        sentences.append(_tied_text(facts, noisy, f"which is within {facts.noun} noise"))
     if few:
-        sentences.append(_tied_text(facts, few, _too_few_text(few)))
+        sentences.append(_tied_text(facts, few, _too_few_text(few, facts.noun)))
     if apart and apart[0].place.against_best is not None:
         nearest = apart[0]
         gap = abs(apart[0].place.against_best.difference.mean)
@@ -240,25 +265,25 @@ def _against_others(facts: Facts) -> list[str]:
         lead = "The best is" if tied else "That is"
         sentences.append(
             f"{lead} {facts.metric.difference_text(gap)} {word} than {recipe_text(nearest)}, "
-            f"{_noise_text(nearest.place, len(others))}."
+            f"{_noise_text(nearest.place, len(others), facts.noun)}."
         )
     return sentences
 
 
-def _noise_text(place: Place, num_comparisons: int) -> str:
+def _noise_text(place: Place, num_comparisons: int, noun: str) -> str:
     num_pairs = place.against_best.difference.num_values if place.against_best else 0
     corrected = "" if num_comparisons == 1 else f", corrected for {num_comparisons} comparisons"
     return (
-        f"which is more than seed noise explains (paired over {num_pairs} seeds{corrected}: "
+        f"which is more than {noun} noise explains (paired over {num_pairs} {noun}s{corrected}: "
         f"{p_text(place.p_adjusted)})"
     )
 
 
-def _too_few_text(few: Sequence[LevelFacts]) -> str:
+def _too_few_text(few: Sequence[LevelFacts], noun: str) -> str:
     nums = {one.place.against_best.difference.num_values for one in few if one.place.against_best}
     low, high = min(nums), max(nums)
-    seeds = units.counted(high, "seed") if low == high else f"{low} to {high} seeds"
-    return f"but with only {seeds} this cannot be told"
+    number = units.counted(high, noun) if low == high else f"{low} to {high} {noun}s"
+    return f"but with only {number} this cannot be told"
 
 
 def _tied_text(facts: Facts, tied: Sequence[LevelFacts], meaning: str) -> str:
@@ -271,6 +296,8 @@ def _tied_text(facts: Facts, tied: Sequence[LevelFacts], meaning: str) -> str:
         names = f"{units.count(len(tied))} recipes"
     size = facts.metric.difference_range_text(min(gaps), max(gaps))
     text = f"{names} {'is' if len(tied) == 1 else 'are'} behind by {size}, {meaning}"
+    if facts.folds is not None:
+        return f"{text}."
     return f"{text}; {_seeds_text(needed, len(tied))}."
 
 
@@ -316,7 +343,7 @@ def _troubles(facts: Facts) -> list[Trouble]:
                 "The numbers will still change. Continue with lanework run STUDY --resume.",
             )
         )
-    if len(facts.seeds) == 1 and total > 1:
+    if len(facts.seeds) == 1 and total > 1 and facts.folds is None:
         found.append(
             Trouble(
                 "seeds",

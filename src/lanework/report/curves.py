@@ -285,7 +285,7 @@ def _chance_layer(value: float) -> Spec:
 
 def _band(curve: Curve, metric: Metric, *, is_gone: bool) -> dict[str, Any]:
     finite = np.where(np.isfinite(curve.values), curve.values, np.nan) * metric.factor
-    mean, low, high = band(finite)
+    mean, low, high = band(finite, overlap=curve.overlap)
     least, most = (limit * metric.factor for limit in metric.limits)
     low, high = np.clip(low, least, most), np.clip(high, least, most)
     columns = {"e": curve.epochs, "m": mean, "l": low, "h": high}
@@ -306,4 +306,4 @@ def _thinned(curve: Curve) -> Curve:
     if len(curve.epochs) <= MAX_POINTS:
         return curve
     kept = np.unique(np.linspace(0, len(curve.epochs) - 1, MAX_POINTS).round().astype(int))
-    return Curve(curve.epochs[kept], curve.values[:, kept], curve.seeds)
+    return curve._replace(epochs=curve.epochs[kept], values=curve.values[:, kept])

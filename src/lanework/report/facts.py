@@ -17,7 +17,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from lanework.report import units
-from lanework.stats import Direction, Floats, Interval, Place, mean_interval, rank_arms
+from lanework.stats import (
+    Direction,
+    Floats,
+    Interval,
+    Place,
+    Resampling,
+    arm_interval,
+    by_fold,
+    mean_interval,
+    rank_arms,
+)
 from lanework.store import Event, RunResult, RunRow, Store
 
 MAX_CURVE_ARMS: Final = 60
@@ -175,6 +185,7 @@ class RunFacts:
     test_seconds: float
     value: float | None
     metrics: Mapping[str, float]
+    fold: int | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -232,12 +243,25 @@ class Edge(NamedTuple):
     side: str  # "largest" or "smallest"
 
 
+class Folds(NamedTuple):
+    """Cross-validation: how many folds, and how often they were dealt."""
+
+    number: int
+    repeats: int
+
+    @property
+    def overlap(self) -> float:
+        """Validation rows of a fold over its training rows."""
+        return 1.0 / (self.number - 1)
+
+
 class Curve(NamedTuple):
-    """One metric of one arm over training; `values` has shape [seed, point]."""
+    """One metric of one arm over training; `values` has shape [seed, point], or [fold, point] with its `overlap`."""
 
     epochs: Floats
     values: Floats
     seeds: tuple[int, ...]
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -263,6 +287,7 @@ class Facts:
         machine: Description of the machine, as recorded.
         plan: What the planner chose and why, as recorded.
         timings: Where the time went, as recorded.
+        folds: Cross-validation, None for none; then values are compared over folds.
     """
 
     study: str
@@ -283,6 +308,17 @@ class Facts:
     machine: Mapping[str, Any]
     plan: Mapping[str, Any]
     timings: Mapping[str, Any]
+    folds: Folds | None = None
+
+    @property
+    def noun(self) -> str:
+        """What results are compared over: seeds, or folds (over whose seeds is averaged)."""
+        return "fold" if self.folds else "seed"
+
+    @property
+    def num_columns(self) -> int:
+        """Runs of a recipe: seeds times folds."""
+        return len({(run.seed, run.fold) for run in self.runs})
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -339,8 +375,9 @@ def read_facts(folder: Path) -> Facts:
         runs = _run_facts(planned, results, events, metric=name)
         metric = _metric(name, data, runs)
         factors = _factors([row.factors for row in planned])
-        arms, levels = _compare(planned, runs, metric, factors)
-        curves = _curves(store, arms, levels, runs)
+        folds = _folds(data) if any(row.fold is not None for row in planned) else None
+        arms, levels = _compare(planned, runs, metric, factors, folds)
+        curves = _curves(store, arms, levels, runs, folds)
         return Facts(
             study=str(study.get("study") or Path(folder).resolve().name),
             notes=str(study.get("notes") or ""),
@@ -360,6 +397,7 @@ def read_facts(folder: Path) -> Facts:
             machine=_mapping(store.meta("machine")),
             plan=_mapping(store.meta("plan")),
             timings=_mapping(store.meta("timings")),
+            folds=folds,
         )
 
 
@@ -471,6 +509,7 @@ def _run_facts(
             test_seconds=result.test_seconds,
             value=_value(result, metric),
             metrics=result.metrics,
+            fold=row.fold,
         )
         for row in planned
         for result in (results.get(row.run, waiting),)
@@ -550,6 +589,7 @@ def _compare(
     runs: Sequence[RunFacts],
     metric: Metric,
     factors: Sequence[FactorFacts],
+    folds: Folds | None,
 ) -> tuple[tuple[ArmFacts, ...], tuple[LevelFacts, ...]]:
     by_arm: dict[int, list[RunFacts]] = defaultdict(list)
     for run in runs:
@@ -557,17 +597,23 @@ def _compare(
     rows = {row.arm: row for row in planned}
     keys = _level_keys(rows, factors)
     level_of = {key: number for number, key in enumerate(dict.fromkeys(keys.values()))}
-    places = _rank(list(by_arm), by_arm, metric)
+    places = _rank(list(by_arm), by_arm, metric, folds)
     arms = tuple(
         _arm_facts(
-            rows[arm], by_arm[arm], place, rank=rank, level=level_of[keys[arm]], metric=metric
+            rows[arm],
+            by_arm[arm],
+            place,
+            rank=rank,
+            level=level_of[keys[arm]],
+            metric=metric,
+            folds=folds,
         )
         for rank, (arm, place) in enumerate(places, start=1)
     )
     best: dict[int, ArmFacts] = {}
     for one in arms:
         best.setdefault(one.level, one)
-    order = _rank([one.arm for one in best.values()], by_arm, metric)
+    order = _rank([one.arm for one in best.values()], by_arm, metric, folds)
     by_number = {one.arm: one for one in arms}
     new = {by_number[arm].level: number for number, (arm, _) in enumerate(order)}
     arms = tuple(replace(one, level=new[one.level]) for one in arms)
@@ -589,16 +635,19 @@ def _level_keys(
 
 
 def _rank(
-    numbers: Sequence[int], by_arm: Mapping[int, Sequence[RunFacts]], metric: Metric
+    numbers: Sequence[int],
+    by_arm: Mapping[int, Sequence[RunFacts]],
+    metric: Metric,
+    folds: Folds | None,
 ) -> list[tuple[int, Place]]:
-    seeds = sorted({run.seed for runs in by_arm.values() for run in runs})
-    column = {seed: index for index, seed in enumerate(seeds)}
-    values = np.full((len(numbers), len(seeds)), np.nan)
+    pairs = sorted({_pair(run) for runs in by_arm.values() for run in runs})
+    column = {pair: index for index, pair in enumerate(pairs)}
+    values = np.full((len(numbers), len(pairs)), np.nan)
     is_bad = np.zeros(values.shape, dtype=bool)
     for row, arm in enumerate(numbers):
         for run in by_arm[arm]:
-            values[row, column[run.seed]] = np.nan if run.value is None else run.value
-            is_bad[row, column[run.seed]] = run.is_bad
+            values[row, column[_pair(run)]] = np.nan if run.value is None else run.value
+            is_bad[row, column[_pair(run)]] = run.is_bad
     places = rank_arms(
         values,
         direction=metric.direction,
@@ -606,8 +655,24 @@ def _rank(
         worst=metric.chance,
         resolution=metric.resolution,
         limits=metric.limits,
+        resampling=_resampling([fold for _, fold in pairs], folds),
     )
     return [(numbers[place.arm], place) for place in places]
+
+
+def _pair(run: RunFacts) -> tuple[int, int]:
+    """Seed and fold: runs of different recipes with equal ones saw the same rows and weights."""
+    return run.seed, -1 if run.fold is None else run.fold
+
+
+def _resampling(columns: Sequence[int], folds: Folds | None) -> Resampling | None:
+    return None if folds is None else Resampling(tuple(columns), folds.overlap)
+
+
+def _folds(data: Mapping[str, Any]) -> Folds | None:
+    known = _mapping(data.get("folds"))
+    number = int(_number(known.get("folds")))
+    return Folds(number, int(_number(known.get("repeats"))) or 1) if number > 1 else None
 
 
 def _arm_facts(
@@ -618,9 +683,13 @@ def _arm_facts(
     rank: int,
     level: int,
     metric: Metric,
+    folds: Folds | None,
 ) -> ArmFacts:
     verdicts = Counter(run.verdict for run in runs)
-    test = [run.metrics.get(f"test_{metric.quantity}", math.nan) for run in runs if not run.is_bad]
+    ended = [run for run in runs if not run.is_bad]
+    test = np.array([run.metrics.get(f"test_{metric.quantity}", math.nan) for run in ended])
+    test[~np.isfinite(test)] = np.nan
+    resampling = _resampling([_pair(run)[1] for run in ended], folds) if ended else None
     return ArmFacts(
         arm=row.arm,
         name=row.arm_name,
@@ -629,7 +698,7 @@ def _arm_facts(
         level=level,
         rank=rank,
         place=place,
-        test=mean_interval([value for value in test if math.isfinite(value)], limits=metric.limits),
+        test=arm_interval(test, limits=metric.limits, resampling=resampling),
         runs=tuple(run.run for run in runs),
         num_diverged=sum(run.is_bad for run in runs),
         num_healed=sum(run.num_healed > 0 and not run.is_bad for run in runs),
@@ -689,21 +758,28 @@ def _curves(
     arms: Sequence[ArmFacts],
     levels: Sequence[LevelFacts],
     runs: Sequence[RunFacts],
+    folds: Folds | None,
 ) -> dict[tuple[int, str], Curve]:
     chosen = [level.best for level in levels] + [arm.arm for arm in arms]
     shown = set(list(dict.fromkeys(chosen))[:MAX_CURVE_ARMS])
-    found: dict[tuple[int, str], dict[int, dict[float, float]]] = defaultdict(dict)
+    found: dict[tuple[int, str], dict[tuple[int, int], dict[float, float]]] = defaultdict(dict)
     for run in runs:
         if run.arm in shown:
             for row in store.metrics(run.run):
-                found[run.arm, row.name].setdefault(run.seed, {})[row.epoch] = row.value
-    return {key: _curve(by_seed) for key, by_seed in found.items()}
+                found[run.arm, row.name].setdefault(_pair(run), {})[row.epoch] = row.value
+    return {key: _curve(by_run, folds) for key, by_run in found.items()}
 
 
-def _curve(by_seed: Mapping[int, Mapping[float, float]]) -> Curve:
-    epochs = sorted({epoch for points in by_seed.values() for epoch in points})
-    values = [[points.get(epoch, math.nan) for epoch in epochs] for points in by_seed.values()]
-    return Curve(np.array(epochs), np.array(values, dtype=np.float64), tuple(by_seed))
+def _curve(by_run: Mapping[tuple[int, int], Mapping[float, float]], folds: Folds | None) -> Curve:
+    epochs = sorted({epoch for points in by_run.values() for epoch in points})
+    rows = [[points.get(epoch, math.nan) for epoch in epochs] for points in by_run.values()]
+    values = np.array(rows, dtype=np.float64)
+    if folds is None:
+        return Curve(np.array(epochs), values, tuple(seed for seed, _ in by_run))
+    known = [fold for _, fold in by_run]
+    how = Resampling(tuple(known), folds.overlap)
+    means = np.stack([by_fold(column, how) for column in values.T], axis=1)
+    return Curve(np.array(epochs), means, tuple(sorted(set(known))), folds.overlap)
 
 
 # ---- small things --------------------------------------------------------------------------

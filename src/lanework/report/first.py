@@ -55,11 +55,13 @@ def first_screen(facts: Facts) -> str:
 def _eyebrow(facts: Facts) -> str:
     recipes = units.counted(len(facts.arms), "recipe")
     seeds = units.counted(len(facts.seeds), "seed")
+    if facts.folds is not None:
+        seeds += f" \u00d7 {units.counted(facts.folds.number * facts.folds.repeats, 'fold')}"
     runs = units.counted(len(facts.runs), "run")
     parts = [
         facts.study,
         f"{recipes} \u00d7 {seeds} = {runs}"
-        if len(facts.runs) == len(facts.arms) * len(facts.seeds)
+        if len(facts.runs) == len(facts.arms) * facts.num_columns
         else runs,
     ]
     source = facts.data.get("source")
@@ -172,12 +174,10 @@ def _league(facts: Facts) -> str:
     scale = _scale(facts, low, high)
     cut = " \u25c2 \u25b8: the bar goes on." if "ci-cut" in rows else ""
     how = "Dot: the single run."
-    if len(facts.seeds) > 1:
-        how = f"Dot: mean over seeds. Bar: 95\u202f% interval. Ticks: single runs.{cut}"
+    if facts.num_columns > 1:
+        how = f"Dot: mean over {facts.noun}s. Bar: 95\u202f% interval. Ticks: single runs.{cut}"
         if len(levels) > 1:
-            how += (
-                " The verdict comes from a paired test over seeds, corrected for all comparisons."
-            )
+            how += f" The verdict comes from a paired test over {facts.noun}s, corrected for all comparisons."
     return (
         f"<h2>{title}</h2>"
         f'<p class="small">{how}</p>'
@@ -234,7 +234,7 @@ def _league_row(facts: Facts, level: LevelFacts, low: float, high: float, index:
 
 
 def _standing(facts: Facts, level: LevelFacts) -> str:
-    label, meaning = standing_text(level.place)
+    label, meaning = standing_text(level.place, noun=facts.noun)
     paired = level.place.against_best
     if len(facts.levels) == 1 and level.place.standing == "best":
         return ""
@@ -354,7 +354,7 @@ def _lanes(facts: Facts) -> str:
         return ""
     columns, rows = _lane_cells(facts)
     shown = rows[:MAX_LANE_ROWS]
-    dense = " dense" if len(columns) > DENSE_COLUMNS or len(facts.seeds) > 10 else ""
+    dense = " dense" if len(columns) > DENSE_COLUMNS or facts.num_columns > 10 else ""
     body = "".join(
         f'<tr><th scope="row">{text(label)}</th>{"".join(_lane_cell(facts, cell) for cell in cells)}</tr>'
         for label, cells in shown
@@ -382,7 +382,7 @@ def _lanes(facts: Facts) -> str:
     return (
         f'<div class="lanes{dense}"><h2>Every run</h2>'
         f'<p class="small">Each square is one run; a group holds the seeds of one recipe.{text(across)}</p>'
-        f'<div class="lanes-scroll" tabindex="0" role="region" aria-label="Outcome of every run"><table style="--n:{_squares_across(len(facts.seeds))}">{heads}<tbody>{body}</tbody></table></div>'
+        f'<div class="lanes-scroll" tabindex="0" role="region" aria-label="Outcome of every run"><table style="--n:{_squares_across(facts.num_columns)}">{heads}<tbody>{body}</tbody></table></div>'
         f'<ul class="key">{key}</ul>{rest}</div>'
     )  # fmt: skip
 

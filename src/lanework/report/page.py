@@ -45,7 +45,7 @@ def page(facts: Facts) -> str:
     curves = curve_figure(facts)
     body = [
         ("answer", "Answer", first_screen(facts)),
-        ("curves", "Curves", _curve_section(curves)),
+        ("curves", "Curves", _curve_section(curves, facts.noun)),
         ("factors", "Factors", _factor_section([*([rates] if rates else []), *heats])),
         ("arms", "Recipes", _arms_section(facts)),
         ("runs", "Runs", sections.section("runs", "Runs", "", sections.runs(facts))),
@@ -137,10 +137,10 @@ def _curve_data(item: CurveFigure) -> dict[str, Any]:
     }
 
 
-def _curve_section(item: CurveFigure | None) -> str:
+def _curve_section(item: CurveFigure | None, noun: str) -> str:
     if item is None:
         return ""
-    return sections.section("curves", "Learning curves", "", sections.curves(item))
+    return sections.section("curves", "Learning curves", "", sections.curves(item, noun=noun))
 
 
 def _factor_section(items: Sequence[Figure]) -> str:
@@ -151,7 +151,7 @@ def _factor_section(items: Sequence[Figure]) -> str:
 def _arms_section(facts: Facts) -> str:
     about = (
         "Means go over the runs that finished. For the ranking a diverged run counts as the worst of all results, or as "
-        "guessing if that is worse. Differences to the best are paired over seeds; the verdict is corrected for all "
+        f"guessing if that is worse. Differences to the best are paired over {facts.noun}s; the verdict is corrected for all "
         f"{max(0, len(facts.arms) - 1)} comparisons by Holm\u2019s method, the interval is not."
     )
     return sections.section("arms", "Recipes", text(about), sections.arms(facts))

@@ -57,8 +57,8 @@ def _panel(panel: Panel, name: str, item: Figure) -> str:
     )
 
 
-def curves(item: CurveFigure) -> str:
-    """The learning curves with their controls."""
+def curves(item: CurveFigure, *, noun: str = "seed") -> str:
+    """The learning curves with their controls; `noun` is what lines are means over."""
     metrics = "".join(
         f'<button type="button" data-metric="{text(metric.name)}" aria-pressed="{str(index == 0).lower()}">'
         f"{text(metric.label)}</button>"
@@ -73,11 +73,11 @@ def curves(item: CurveFigure) -> str:
         choices = f'<label class="pick">Show <select id="curve-choice">{options}</select></label>'
     note = f" {item.note}" if item.note else ""
     return (
-        '<figure id="figure-curves"><figcaption><p>Lines are means over seeds, bands their 95\u202f% '
+        f'<figure id="figure-curves"><figcaption><p>Lines are means over {noun}s, bands their 95\u202f% '
         "intervals. Drag to move, Ctrl + wheel to zoom, double click to go back; a \u00d7 marks the last value before every "
-        f"seed diverged.{text(note)}</p></figcaption>"
+        f"{noun} diverged.{text(note)}</p></figcaption>"
         f'<div class="controls"><div class="seg" role="group" aria-label="Metric">{metrics}</div>{choices}'
-        '<button type="button" id="curve-seeds" aria-pressed="false">Single seeds</button>'
+        f'<button type="button" id="curve-seeds" aria-pressed="false">Single {noun}s</button>'
         '<div class="seg" role="group" aria-label="Zoom"><button type="button" data-zoom="all">Whole</button>'
         '<button type="button" data-zoom="in">Last half</button></div></div>'
         '<ul class="legend" id="curve-legend" aria-label="Lines; press to hide or show"></ul>'
@@ -113,7 +113,7 @@ def _arm_attributes(arm: ArmFacts) -> str:
 def _arm_cells(facts: Facts, arm: ArmFacts, factors: Sequence[FactorFacts]) -> list[Cell]:
     metric, place = facts.metric, arm.place
     mean = place.interval.mean if place.interval.num_values else None
-    label, meaning = standing_text(place)
+    label, meaning = standing_text(place, noun=facts.noun)
     against = place.against_best.difference.mean if place.against_best else 0.0
     total = len(arm.runs)
     names = [_factor_cell(arm, factor, index) for index, factor in enumerate(factors)]
@@ -167,6 +167,7 @@ def runs(facts: Facts) -> str:
         Column("Run", True),
         Column("Recipe"),
         Column("Seed", True),
+        *([Column("Fold", True)] if facts.folds else []),
         Column("Outcome"),
         *(Column(part, True) for part in ("Train", "Validation" if metric.part == "val" else "Result", "Test")),
         *(Column(label, True) for label in ("Best step", "Steps", "Healed", "Time")),
@@ -221,6 +222,7 @@ def _run_cells(facts: Facts, run: RunFacts, train: str, test: str, level: int) -
         Cell(str(run.run), run.run, True),
         Cell(f'<span class="nowrap">{swatch(palette.series(level))}{text(run.arm_label)}</span>'),
         Cell(str(run.seed), run.seed, True),
+        *([_fold_cell(run)] if facts.folds else []),
         Cell(f'<span class="chip">{MARKS.get(run.verdict, "")}{text(label)}</span>', label),
         _metric_cell(facts, run.metrics.get(train)),
         _metric_cell(facts, value),
@@ -230,6 +232,11 @@ def _run_cells(facts: Facts, run: RunFacts, train: str, test: str, level: int) -
         Cell(str(run.num_healed) if run.num_healed else '<span class="dim">0</span>', run.num_healed, True),
         Cell(units.seconds(run.seconds), run.seconds, True),
     ]  # fmt: skip
+
+
+def _fold_cell(run: RunFacts) -> Cell:
+    """The fold, counted from 1 for the eye."""
+    return Cell("\u2013" if run.fold is None else str(run.fold + 1), run.fold, True)
 
 
 def _metric_cell(facts: Facts, value: float | None) -> Cell:
@@ -255,7 +262,7 @@ def _filter(target: str, label: str, verdicts: Sequence[tuple[str, str]]) -> str
 
 # ---- data ----------------------------------------------------------------------------------
 
-_KNOWN_DATA: Final = ("baseline", "columns", "classes", "decisions", "hints", "parts", "rows", "task", "source", "target", "num_columns", "input", "fingerprint")  # fmt: skip
+_KNOWN_DATA: Final = ("baseline", "columns", "classes", "decisions", "hints", "parts", "rows", "task", "source", "target", "num_columns", "input", "fingerprint", "folds")  # fmt: skip
 
 
 def data(facts: Facts) -> str:
