@@ -14,16 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lanework import models, recipes
-from lanework.cohort import entering
+from lanework.cohort import beginning, entering
 from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import Problem, Watch
 from lanework.cohort.updates import own_key
 from lanework.data import Dataset
 from lanework.health import activations
-from lanework.spec import ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
+from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
 SCORED_SAMPLES = 10_000
+EXAMPLE_SAMPLES = 256
+# Name, among the arrays of a part, of how much each sample weighs in the training loss (1 on average).
+IMPORTANCE = "importance"
 Array: TypeAlias = jax.Array
 
 # Names of metrics for which less is better; every other one wants more.
@@ -31,16 +34,32 @@ LOWER_IS_BETTER = frozenset({"loss", "rmse", "mae", "perplexity", "bits"})
 
 
 def network(
-    spec: ModelSpec, dataset: Dataset, *, outputs: int, module: Any = None
+    spec: ModelSpec,
+    dataset: Dataset,
+    *,
+    outputs: int,
+    module: Any = None,
+    train: TrainSpec | None = None,
 ) -> models.Network:
-    """The network of a model spec for this data set."""
+    """The network of a model spec for this data set; `train` says what the output bias starts from, where it does."""
+    bias = None
+    if train is not None and spec.options.get("output_bias") == "base_rate":
+        bias = beginning.base_rate(spec, train, dataset, num_outputs=outputs)
     return models.network(
         spec,
         input=dataset.input,
         num_outputs=outputs,
-        example=dataset.train.x[:2],
+        example=example(dataset) if models.needs_data(spec) else dataset.train.x[:2],
         module=module,
+        output_bias=bias,
     )
+
+
+def example(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarray:
+    """Prepared training samples, evenly spread over the training part, as they enter the network."""
+    num_train = len(dataset.train)
+    rows = np.unique(np.linspace(0, num_train - 1, min(count, num_train)).astype(np.intp))
+    return np.asarray(_input_scaling(dataset)(dataset.train.x[rows]))
 
 
 def num_outputs(loss: str, dataset: Dataset) -> int:
@@ -54,13 +73,13 @@ def are_shares(config: RunConfig) -> bool:
     """Whether outputs for classes are shares (between 0 and 1) and not scores: then a single one turns at 1/2, not at 0."""
     activation = config.model.options.get("output_activation", "identity")
     loss = config.train.loss.name if config.train.loss else ""
-    return activation in ("sigmoid", "softmax", "relu") or loss == "mse"
+    return activation in ("sigmoid", "softmax", "relu") or loss in ("mse", "mae", "huber")
 
 
 def output_kind(config: RunConfig) -> str:
     """What outputs are, so that predictions of several networks can be averaged: `logits`, `binary_logits` or `values`."""
     loss = config.train.loss.name if config.train.loss else ""
-    kinds = {"cross_entropy": "logits", "binary_cross_entropy": "binary_logits"}
+    kinds = {"cross_entropy": "logits", "focal": "logits", "binary_cross_entropy": "binary_logits"}
     return "values" if are_shares(config) else kinds.get(loss, "values")
 
 
@@ -78,9 +97,15 @@ def problem(
     choice = config.train.loss
     if choice is None:
         raise ValueError("the loss must be filled in from the task first (lanework.spec.resolve)")
-    outputs = num_outputs(choice.name, dataset)
-    net = network(config.model, dataset, outputs=outputs, module=module)
+    net = network(
+        config.model,
+        dataset,
+        outputs=num_outputs(choice.name, dataset),
+        module=module,
+        train=config.train,
+    )
     per_sample = recipes.loss(choice, task=dataset.task)
+    trained = _weighted(config.train, dataset, per_sample)
     table = recipes.metrics(
         dataset.task,
         num_outputs=dataset.num_outputs,
@@ -88,10 +113,10 @@ def problem(
         threshold=0.5 if are_shares(config) else 0.0,
         is_stepwise=dataset.input.is_stepwise,
     )
-    unused = frozenset(ZERO_IS_OFF) - used
     prepare = _input_scaling(dataset)
     enter = entering.entering(config.train, dataset, prepare=prepare)
-    ensemble = models.ensemble(net, output_kind(config))
+    shown = _shown(config, net)
+    ensemble = models.ensemble(shown, output_kind(config))
     by_step = _by_step if dataset.input.is_stepwise else _by_sample
 
     def tracked(
@@ -102,7 +127,9 @@ def problem(
         key: Array,
         hypers: Mapping[str, Array],
     ) -> tuple[Array, tuple[PyTree, Array]]:
-        active = {name: value for name, value in hypers.items() if name not in unused}
+        active = {
+            name: value for name, value in hypers.items() if name not in ZERO_IS_OFF or name in used
+        }
         samples = enter(batch, key, active)
         if "weight_noise" in active:
             params = recipes.weight_noise(
@@ -112,11 +139,12 @@ def problem(
             params, state, samples.x, key=key, is_training=True, hypers=active
         )
         outputs, targets, weight = by_step(outputs, samples.y, batch["weight"])
-        losses = per_sample(outputs, targets, active)
+        losses = trained(outputs, targets, active)
         if samples.other is not None:
             # Two labels with shares instead of soft ones: right for every loss.
-            others = per_sample(outputs, samples.other, active)
+            others = trained(outputs, samples.other, active)
             losses = others + samples.share * (losses - others)
+        losses = _important(losses, batch)
         # Where instead of a bare product: a filling sample that overflows must not poison the batch.
         total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
         return total / jnp.sum(weight), (state, _by_row(losses, weight, len(batch["weight"])))
@@ -143,7 +171,7 @@ def problem(
         hypers: Mapping[str, Array],
         is_stacked: bool = False,
     ) -> PyTree:
-        return judge(ensemble if is_stacked else net, params, state, batch, sums, hypers)
+        return judge(ensemble if is_stacked else shown, params, state, batch, sums, hypers)
 
     def judge(
         judged: models.Network,
@@ -155,7 +183,7 @@ def problem(
         taps: dict[str, Array] | None = None,
     ) -> PyTree:
         # What is switched on in training only: the metrics are those of the plain loss.
-        plain = {name: value for name, value in hypers.items() if name not in ZERO_IS_OFF}
+        plain = _at_evaluation(hypers, used)
         x = prepare(batch["x"])
         outputs, _ = judged.apply(
             params, state, x, key=None, is_training=False, hypers=plain, taps=taps
@@ -176,7 +204,7 @@ def problem(
         hypers: Mapping[str, Array],
     ) -> tuple[PyTree, PyTree]:
         taps: dict[str, Array] = {}
-        sums = judge(net, params, state, batch, sums, hypers, taps)
+        sums = judge(shown, params, state, batch, sums, hypers, taps)
         return sums, activations.add(watched, seen, taps, weight=batch["weight"])
 
     return Problem(
@@ -194,6 +222,38 @@ def problem(
         tracked=tracked if is_tracked else None,
         num_tracked=len(dataset.train) if is_tracked else 0,
     )
+
+
+def _weighted(train: TrainSpec, dataset: Dataset, per_sample: recipes.Loss) -> recipes.Loss:
+    """The training loss: each sample's part times the weight of its class, where classes have weights."""
+    if train.class_weights is None:
+        return per_sample
+    return recipes.class_weighted(per_sample, beginning.class_weights(train.class_weights, dataset))
+
+
+def _important(losses: Array, batch: Mapping[str, Array]) -> Array:
+    """Losses times what their samples weigh, where samples have weights; [batch], or [batch * time]."""
+    if IMPORTANCE not in batch:
+        return losses
+    each = batch[IMPORTANCE]
+    return losses * jnp.repeat(each, losses.shape[0] // each.shape[0])
+
+
+def _shown(config: RunConfig, net: models.Network) -> models.Network:
+    """The network as it is evaluated: with dropout left on and averaged, where that is asked for."""
+    passes = 0 if config.model.is_own else int(config.model.options.get("mc_passes") or 0)
+    return models.monte_carlo(net, output_kind(config), passes=passes) if passes else net
+
+
+def _at_evaluation(hypers: Mapping[str, Array], used: frozenset[str]) -> dict[str, Array]:
+    """Hyperparameters without what is for training only.
+
+    Shares of what is left out stay, since some forms of dropout act at evaluation too.
+    """
+    kept = used.intersection(OF_NET)
+    return {
+        name: value for name, value in hypers.items() if name not in ZERO_IS_OFF or name in kept
+    }
 
 
 def _watched(
@@ -288,7 +348,12 @@ def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     """
     named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     found = {name: {"x": part.x, "y": part.y} for name, part in named.items() if len(part.y)}
+    if dataset.train.weight is not None:
+        # In every part, so that one program scores all of them; only the training loss looks at it.
+        for part in found.values():
+            part[IMPORTANCE] = np.ones(len(part["y"]), np.float32)
+        found["train"][IMPORTANCE] = dataset.train.weight
     if len(dataset.train) > SCORED_SAMPLES:
         rows = np.random.default_rng(0).choice(len(dataset.train), SCORED_SAMPLES, replace=False)
-        found[SAMPLE] = {"x": dataset.train.x[rows], "y": dataset.train.y[rows]}
+        found[SAMPLE] = {name: array[rows] for name, array in found["train"].items()}
     return found

@@ -7,7 +7,24 @@ own `nnx.Module`: its import costs a third of a second and the built-in networks
 
 from lanework.models.base import Input, ModelSpec, Network
 from lanework.models.conv import conv_general_dilated
-from lanework.models.ensemble import ensemble
+from lanework.models.dropout import monte_carlo, sample_outputs
+from lanework.models.ensemble import ensemble, mean_prediction
 from lanework.models.network import NETS, network
+from lanework.models.signals import signal_layers, signals
+from lanework.models.starting import needs_data
 
-__all__ = ["NETS", "Input", "ModelSpec", "Network", "conv_general_dilated", "ensemble", "network"]
+__all__ = [
+    "NETS",
+    "Input",
+    "ModelSpec",
+    "Network",
+    "conv_general_dilated",
+    "ensemble",
+    "mean_prediction",
+    "monte_carlo",
+    "needs_data",
+    "network",
+    "sample_outputs",
+    "signal_layers",
+    "signals",
+]

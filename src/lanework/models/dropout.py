@@ -159,6 +159,8 @@ def monte_carlo(net: Network, kind: str, *, passes: int) -> Network:
     ) -> tuple[Array, State]:
         if is_training:
             return net.apply(params, state, x, key=key, is_training=True, hypers=hypers, taps=taps)
+        if taps is not None:  # what layers give is looked at without dropout
+            net.apply(params, state, x, key=None, is_training=False, hypers=hypers, taps=taps)
         outputs = sample_outputs(net, params, state, x, hypers=hypers, passes=passes, key=key)
         return mean_prediction(outputs, kind), state
 

@@ -15,13 +15,20 @@ from lanework.catalog import CATALOG, nearest
 from lanework.models.base import Input, ModelSpec, Network, refuse
 from lanework.models.cnn import cnn
 from lanework.models.mlp import mlp
+from lanework.models.recurrent import gru, lstm, rnn
 from lanework.models.resnet import plain, resnet
+from lanework.models.starting import started
+from lanework.models.transformer import transformer
 
 NETS: Mapping[str, Callable[..., Network]] = {
     "mlp": mlp,
     "cnn": cnn,
     "resnet": resnet,
     "plain": plain,
+    "rnn": rnn,
+    "gru": gru,
+    "lstm": lstm,
+    "transformer": transformer,
 }
 
 
@@ -32,6 +39,7 @@ def network(
     num_outputs: int,
     example: np.ndarray | None = None,
     module: Any = None,
+    output_bias: np.ndarray | None = None,
 ) -> Network:
     """Build the pure functions of a network.
 
@@ -39,8 +47,10 @@ def network(
         spec: Name and options. `net` is a name of the catalogue, or `file.py:Class` for an own `nnx.Module`.
         input: Shape of a sample, and which of its entries are category codes.
         num_outputs: Number of outputs that the data needs.
-        example: A few samples [n, *shape], tried on an own module; only shape and type are looked at.
+        example: A few prepared samples [n, *shape], tried on an own module (only shape and type are looked at), and what
+            initialisers that look at data start from (see `needs_data`).
         module: An own `nnx.Module` class given from Python; `spec.net` is then only a label.
+        output_bias: Where the bias of the output layer starts, [num_outputs]; not given: 0.
 
     Returns:
         Pure functions of one run.
@@ -49,7 +59,8 @@ def network(
         SpecError: The network cannot be built for this input, or the own module does not load, build or fit.
     """
     if module is None and spec.net in NETS:
-        return NETS[spec.net](spec, input=input, num_outputs=num_outputs)
+        net = NETS[spec.net](spec, input=input, num_outputs=num_outputs)
+        return started(net, spec, example=example, output_bias=output_bias)
     if module is None and ":" not in spec.net:
         close = " or ".join(nearest(spec.net, CATALOG["net"])) or ", ".join(NETS)
         refuse(
