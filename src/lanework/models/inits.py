@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lanework import own_code
 from lanework.catalog import CATALOG
 from lanework.models.base import Array, pick
 
@@ -21,6 +24,7 @@ Init: TypeAlias = Callable[[Array, tuple[int, ...]], Array]
 Draw: TypeAlias = Callable[[Array, tuple[int, ...], Array], Array]
 
 OUTPUT_INIT = "xavier_normal"
+OWN_ACTIVATION_INIT = "he_normal"  # before an own activation, of which nothing is known
 FROM_DATA = ("lsuv", "data_dependent")  # drawn as in INITS, then scaled on a batch (`data_inits`)
 # 1 / sqrt(E[act(z)^2]) for z ~ N(0, 1): with weights of variance gain^2 / n_in, the mean square of what enters the next
 # layer stays what it was. `softmax` depends on the width and is taken as it is.
@@ -58,7 +62,13 @@ def gain(activation: Any) -> float:
     slope = _slope(activation)
     if slope is not None:
         return math.sqrt(2.0 / (1.0 + slope**2))
-    return GAINS[pick("activation", activation)[0]]
+    name, options = pick("activation", activation)
+    if name in GAINS:
+        return GAINS[name]
+    own = own_code.load_function(name, path="model.activation")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    given = np.asarray(own(jnp.asarray(nodes), **options), np.float64)
+    return float(np.sqrt(weights.sum() / np.sum(weights * np.square(given))))
 
 
 def _slope(activation: Any) -> float | None:
@@ -195,7 +205,8 @@ def resolve(value: Any, *, activation: Any, is_output: bool = False) -> str:
         return name
     if is_output:
         return OUTPUT_INIT
-    return CATALOG["activation"][pick("activation", activation)[0]].facts["init"]
+    row = CATALOG["activation"].get(pick("activation", activation)[0])
+    return row.facts["init"] if row else OWN_ACTIVATION_INIT
 
 
 def initializer(value: Any, *, activation: Any, is_output: bool = False) -> Init:
@@ -213,4 +224,7 @@ def initializer(value: Any, *, activation: Any, is_output: bool = False) -> Init
     name = resolve(value, activation=activation, is_output=is_output)
     given = value if pick("init", value)[0] == name else name
     options = pick("init", given)[1]
+    if own_code.is_own(name):
+        own: Init = partial(own_code.load_function(name, path="model.init"), **options)
+        return own
     return INITS[name](activation="identity" if is_output else activation, **options)

@@ -6,16 +6,13 @@ that imports Flax. Must not import `lanework.recipes`, `lanework.data` or anythi
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import jax
@@ -25,27 +22,13 @@ from flax import nnx
 from flax.nnx.tracers import TraceState
 from jax import lax
 
+from lanework import own_code
 from lanework.catalog import nearest
 from lanework.models.base import Array, Hypers, Input, Network, Params, State, refuse
 from lanework.models.conv import conv_general_dilated
 
 KeyPath: TypeAlias = tuple[Any, ...]  # names of attributes, places in lists
 Build: TypeAlias = Callable[[Array], nnx.Module]
-
-# What code of a user may raise; anything else (interrupts, memory) is not his mistake.
-USER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 
 
 def load_class(net: str) -> type[nnx.Module]:
@@ -62,26 +45,12 @@ def load_class(net: str) -> type[nnx.Module]:
     Raises:
         SpecError: There is no such file, it does not run, or it holds no such `nnx.Module`.
     """
-    file, _, name = net.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        refuse(
-            "model.net",
-            f"must name a file that exists, got {file}. Write file.py:Class; the path is relative to the study file.",
-        )
-    loaded = _run_file(path.resolve(), path.stat().st_mtime_ns)
-    modules = [key for key, value in vars(loaded).items() if _is_module_class(value)]
-    if name not in vars(loaded):
-        close = nearest(name, modules) or tuple(modules)
-        hint = (
-            f"Use {' or '.join(close)}." if close else "Define it there as class ...(nnx.Module)."
-        )
-        refuse("model.net", f"must name a class in {path.name}, got {name!r}. {hint}")
-    cls = vars(loaded)[name]
+    cls = own_code.load(net, path="model.net", what="class", suits=_is_module_class)
     if not _is_module_class(cls):
+        file, _, name = net.rpartition(":")
         refuse(
             "model.net",
-            f"must name a class derived from flax.nnx.Module, got {name!r} ({type(cls).__name__}) in {path.name}. "
+            f"must name a class derived from flax.nnx.Module, got {name!r} ({type(cls).__name__}) in {Path(file).name}. "
             f"Write class {name}(nnx.Module).",
         )
     found: type[nnx.Module] = cls
@@ -90,46 +59,6 @@ def load_class(net: str) -> type[nnx.Module]:
 
 def _is_module_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, nnx.Module) and value is not nnx.Module
-
-
-@lru_cache(maxsize=32)
-def _run_file(path: Path, modified_ns: int) -> ModuleType:
-    """Run a file once per version of it."""
-    label = f"lanework_own_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
-    spec = importlib.util.spec_from_file_location(label, path)
-    if spec is None or spec.loader is None:
-        refuse("model.net", f"must be a Python file (.py), got {path.name}. Rename it.")
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[label] = loaded  # dataclasses and pickles of the file look themselves up here
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(loaded)
-    except USER_ERRORS as error:
-        del sys.modules[label]
-        refuse(
-            "model.net",
-            f"must be a file that runs, got {_said(error)} at {_place(error, path)}. Mend the file.",
-        )
-    finally:
-        sys.path.remove(str(path.parent))
-    return loaded
-
-
-def _said(error: BaseException) -> str:
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _place(error: BaseException, path: Path) -> str:
-    """Last line of the user's file that the error came through."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f"{path.name} line {error.lineno}"
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"{path.name} line {line}" if line else path.name
 
 
 def own_network(
@@ -239,10 +168,10 @@ def _shape(cls: type, build: Build) -> _Shape:
 
     try:
         graph, *states = nnx.split(nnx.eval_shape(traced), nnx.Param, nnx.RngState, ...)
-    except USER_ERRORS as error:
+    except own_code.USER_ERRORS as error:
         refuse(
             "model",
-            f"must be arguments with which {cls.__name__} can be made, got {_said(error)}{_line_of(cls, error)}. "
+            f"must be arguments with which {cls.__name__} can be made, got {own_code.said(error)}{_line_of(cls, error)}. "
             "Mend the arguments or the class.",
         )
     params, random, rest = (dict(nnx.to_flat_state(state)) for state in states)
@@ -251,7 +180,7 @@ def _shape(cls: type, build: Build) -> _Shape:
 
 def _line_of(cls: type, error: BaseException) -> str:
     source = sys.modules[cls.__module__].__file__ if cls.__module__ in sys.modules else None
-    return f" at {_place(error, Path(source))}" if source else ""
+    return f" at {own_code.line_of(error, Path(source))}" if source else ""
 
 
 class _Shape(NamedTuple):
@@ -419,11 +348,11 @@ def _try_call(
             state,
             x,
         )
-    except USER_ERRORS as error:
+    except own_code.USER_ERRORS as error:
         refuse(
             "model",
             f"must be a module that takes inputs of shape [batch, {', '.join(map(str, input.shape))}], got "
-            f"{_said(error)}{_line_of(cls, error)} when calling {cls.__name__}. Mend its __call__.",
+            f"{own_code.said(error)}{_line_of(cls, error)} when calling {cls.__name__}. Mend its __call__.",
         )
     shape = getattr(outputs, "shape", None)
     if shape != (2, num_outputs):

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from lanework import own_code
 from lanework.models.base import Array, pick, refuse
 from lanework.models.inits import INITS, OUTPUT_INIT, Init, initializer
 
@@ -58,6 +59,8 @@ MONOTONE = frozenset(
 def activation(value: Any) -> Activation:
     """The activation of that name or mapping (`{name: leaky_relu, slope: 0.2}`); `none` is the identity.
 
+    An own one is a function `x -> x` with its options as keywords, `file.py:name`.
+
     Raises:
         SpecError: For PReLU, whose slopes are learned: it is a layer (`layers.activation`), and cannot stand where a network
             has no place for parameters (inside a recurrent cell, after the output).
@@ -70,4 +73,6 @@ def activation(value: Any) -> Activation:
             "model",
             "the activation must have no parameters here, got prelu, which learns a slope per channel. Use leaky_relu.",
         )
-    return partial(ACTIVATIONS[name], **options) if options else ACTIVATIONS[name]
+    own = own_code.is_own(name)
+    function = own_code.load_function(name, path="model.activation") if own else ACTIVATIONS[name]
+    return partial(function, **options) if options else function

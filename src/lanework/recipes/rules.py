@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lanework import own_code
 from lanework.catalog import CATALOG
 from lanework.recipes import curvature, learned, modern
 from lanework.recipes.choices import Choice, Hypers, Read, look_up, reader, refuse
@@ -438,6 +439,23 @@ EVALUATED: Mapping[str, Callable[[Read], Evaluator | None]] = {
 }
 
 
+def _own(choice: Choice) -> Builder:
+    """A function of the user, `(learning_rate, **options) -> optax.GradientTransformation`."""
+    given = own_code.load_function(choice.name, path="train.optimizer")
+
+    def build(read: Read) -> optax.GradientTransformation:
+        made = given(learning_rate=read("learning_rate"), **choice.options)
+        if not isinstance(made, optax.GradientTransformation):
+            refuse(
+                "train.optimizer",
+                f"must name a function of learning_rate that gives an optax.GradientTransformation, got "
+                f"{type(made).__name__} from {given.__name__}. Return for example optax.chain(...).",
+            )
+        return made
+
+    return build
+
+
 def rule(choice: Choice) -> Rule:
     """Turn a catalogue choice of kind `optimizer` into pure functions.
 
@@ -463,7 +481,8 @@ def rule(choice: Choice) -> Rule:
         >>> updates["w"]
         Array([-1.], dtype=float32)
     """
-    builder = look_up(RULES, choice.name, path="train.optimizer")
+    is_own = own_code.is_own(choice.name)
+    builder = _own(choice) if is_own else look_up(RULES, choice.name, path="train.optimizer")
 
     def static(name: str) -> Any:
         return choice.options.get(name, 0.0)

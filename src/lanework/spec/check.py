@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lanework import own_code
 from lanework.catalog import CATALOG, Entry, Hyper, nearest
 from lanework.errors import Problem
 
 __all__ = [
+    "check_arguments",
     "check_choice",
     "check_options",
     "check_value",
@@ -146,6 +148,8 @@ def check_choice(kind: str, value: Any, path: str) -> tuple[str, dict[str, Any],
         if "name" not in value:
             text = f"must be a name, alone or with options, got {got(value)}. Add name: and one of {', '.join(rows)}."
             return "", {}, [Problem(path, text)]
+    if kind in own_code.KINDS and own_code.is_own(name):
+        return name, *check_arguments(given, path)
     if not isinstance(name, str) or name not in rows:
         where = join(path, "name") if isinstance(value, Mapping) else path
         return "", {}, [Problem(where, _unknown_name(kind, name))]
@@ -153,9 +157,27 @@ def check_choice(kind: str, value: Any, path: str) -> tuple[str, dict[str, Any],
     return name, options, problems
 
 
+def check_arguments(given: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Arguments of own code: numbers, texts, truth values, and lists of them."""
+    options, problems = {}, []
+    for key, value in given.items():
+        options[key] = tuple(value) if isinstance(value, list) else value
+        items = options[key] if isinstance(options[key], tuple) else (options[key],)
+        where = join(path, key)
+        if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
+            text = f"must be a number, text, true, false or a list of those, got {got(value)}. "
+            problems.append(Problem(where, text + "Build anything else inside the module."))
+        elif any(isinstance(item, float) and item - item != 0 for item in items):
+            problems.append(
+                Problem(where, f"must be finite, got {got(value)}. Use a finite number.")
+            )
+    return options, problems
+
+
 def simplify(kind: str, name: str, options: Mapping[str, Any]) -> Any:
     """A choice as short as it can be said: the name alone when every option has its default."""
-    if dict(options) == CATALOG[kind][name].defaults():
+    row = CATALOG[kind].get(name)
+    if dict(options) == (row.defaults() if row else {}):
         return name
     return {"name": name, **options}
 
@@ -183,7 +205,8 @@ def _check_name(hyper: Hyper, value: Any, path: str) -> Checked:
         text = f"must be {_or(hyper.choices)}, got {got(value)}. {names_hint(value, hyper.choices)}"
         return hyper.default, [Problem(path, text)]
     names = [*hyper.choices, *CATALOG[hyper.of]]
-    if not isinstance(value, Mapping) and value not in names:
+    is_own = hyper.of in own_code.KINDS and own_code.is_own(value)
+    if not isinstance(value, Mapping) and value not in names and not is_own:
         return hyper.default, [Problem(path, _unknown_name(hyper.of, value, names=names))]
     name, options, problems = check_choice(hyper.of, value, path)
     return (hyper.default if problems else simplify(hyper.of, name, options)), problems

@@ -26,6 +26,8 @@ from lanework.spec.types import (
 __all__ = ["check_arms", "check_values", "expand", "resolve"]
 
 MAX_ARMS = 100_000
+OWN_ACTIVATION_INIT = "he_normal"
+"""What `init: auto` is before an own activation, of which nothing is known."""
 LOSS_BY_TASK: Mapping[str, str] = {
     "classification": "cross_entropy",
     "regression": "mse",
@@ -248,7 +250,8 @@ def _fill_in(config: RunConfig) -> RunConfig:
     if model.options.get("init") == "auto" and not model.is_own:
         activation = model.options["activation"]
         name = activation["name"] if isinstance(activation, Mapping) else activation
-        init = CATALOG["activation"][name].facts["init"]
+        row = CATALOG["activation"].get(name)
+        init = row.facts["init"] if row else OWN_ACTIVATION_INIT
         model = model.model_copy(update={"options": {**model.options, "init": init}})
     return config.model_copy(update={"train": train, "model": model})
 
@@ -344,7 +347,8 @@ def _mapping_label(value: Mapping[str, Any], *, digits: int) -> str:
     inside = ", ".join(parts)
     if not name:
         return inside or "base"
-    return f"{name}({inside})" if inside else str(name)
+    short = _label(name, digits=digits)
+    return f"{short}({inside})" if inside else short
 
 
 def _defaults(name: Any) -> Mapping[str, Any]:

@@ -91,13 +91,14 @@ def traced_values(config: RunConfig) -> dict[str, float]:
 
 def _fixed(kind: str, choice: Choice) -> dict[str, Any]:
     """What of a choice is compiled in."""
-    fixed = {hyper.name for hyper in _hypers(kind, choice.name) if not hyper.traced}
-    options = {key: item for key, item in choice.options.items() if key in fixed}
+    traced = {hyper.name for hyper in _hypers(kind, choice.name) if hyper.traced}
+    options = {key: item for key, item in choice.options.items() if key not in traced}
     return {"name": choice.name, **options}
 
 
 def _hypers(kind: str, name: str) -> tuple[Hyper, ...]:
-    return CATALOG[kind][name].hypers
+    row = CATALOG[kind].get(name)  # None for an own function, whose options are compiled in
+    return row.hypers if row else ()
 
 
 def _traced(hypers: tuple[Hyper, ...], options: Mapping[str, Any]) -> dict[str, float]:

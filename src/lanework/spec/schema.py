@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lanework import own_code
 from lanework.catalog import CATALOG, Entry, Hyper
 from lanework.spec.types import (
     CHOICES,
@@ -68,7 +69,21 @@ def schema() -> Schema:
 def _choice_schema(kind: str) -> Schema:
     """A name, or a mapping with the name and its options."""
     rows = CATALOG[kind].values()
-    return {"anyOf": [_names(rows), *(_row(row) for row in rows if row.hypers)]}
+    own = [_OWN, _OWN_WITH_OPTIONS] if kind in own_code.KINDS else []
+    return {"anyOf": [_names(rows), *(_row(row) for row in rows if row.hypers), *own]}
+
+
+_OWN: Schema = {
+    "type": "string",
+    "pattern": r"\.py:\w+$",
+    "description": "an own function, file.py:name",
+}
+_OWN_WITH_OPTIONS: Schema = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": _OWN},
+    "description": "an own function with its arguments beside the name",
+}
 
 
 def _names(rows: Iterable[Entry], extra: Mapping[str, str] | None = None) -> Schema:

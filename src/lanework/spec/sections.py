@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lanework import own_code
 from lanework.catalog import CATALOG
 from lanework.catalog.schedules import problems as schedule_problems
 from lanework.errors import Problem
@@ -35,6 +36,7 @@ __all__ = [
     "build_section",
     "check_metric",
     "locate",
+    "locate_code",
     "locate_net",
     "plain_config",
     "plain_section",
@@ -162,6 +164,15 @@ def locate(source: Any, base: Path) -> Any:
         return str((Path(shared) / source).resolve())
     is_path = "/" in source or "\\" in source or "." in source
     return str(path) if is_path or path.exists() else source
+
+
+def locate_code(value: Any, base: Path) -> Any:
+    """Plain values with the file of every ``file.py:name`` in them made absolute."""
+    if isinstance(value, Mapping):
+        return {key: locate_code(item, base) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [locate_code(item, base) for item in value]
+    return locate_net(value, base) if own_code.is_own(value) else value
 
 
 def locate_net(net: Any, base: Path) -> Any:
@@ -339,13 +350,7 @@ def _at_rule(problems: list[Problem], train: Any) -> list[Problem]:
 def _cross_checks(config: RunConfig) -> list[Problem]:
     train, model, data = config.train, config.model, config.data
     problems = [*_check_times(train), *_check_files(config)]
-    norm = model.options.get("norm")
-    norm_name = norm.get("name") if isinstance(norm, Mapping) else norm
-    if train.batch_size == 1 and norm_name == "batch" and not model.is_own:
-        text = "must be >= 2 with batch normalisation, got 1: a batch of one has no variance. "
-        problems.append(
-            Problem("train.batch_size", text + "Use model.norm: layer, or a larger batch.")
-        )
+    problems += [] if model.is_own else _check_parts(train, model)
     own_decay = train.optimizer.options.get("weight_decay", 0.0)
     if train.weight_decay > 0 and own_decay > 0:
         rule = train.optimizer.name
@@ -359,10 +364,31 @@ def _cross_checks(config: RunConfig) -> list[Problem]:
     return problems
 
 
+def _needs_objective(rule: Choice) -> bool:
+    row = CATALOG["optimizer"].get(rule.name)
+    return row is not None and row.facts.get("needs") == "objective"
+
+
+def _check_parts(train: TrainSpec, model: ModelSpec) -> list[Problem]:
+    """Problems of norms and dropout with how the network is trained."""
+    problems = []
+    norm = model.options.get("norm")
+    options = norm if isinstance(norm, Mapping) else {"name": norm}
+    if train.batch_size == 1 and "batch" in (options["name"], options.get("then")):
+        text = "must be >= 2 with batch normalisation, got 1: a batch of one has no variance. "
+        text += "Use model.norm: layer or group, which look at each sample alone, or a larger batch."
+        problems.append(Problem("train.batch_size", text))
+    form = model.options.get("dropout_form", "inverted")
+    if form != "inverted" and "dropout" in train.schedules:
+        text = f"must be left out with dropout_form {form}, got a schedule: what scales at evaluation is one share. "
+        problems.append(Problem("train.schedules.dropout", text + "Use dropout_form: inverted."))
+    return problems
+
+
 def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
     """Problems of an update rule with what stands around it."""
     rule, problems = train.optimizer, []
-    needs_objective = CATALOG["optimizer"][rule.name].facts.get("needs") == "objective"
+    needs_objective = _needs_objective(rule)
     if wants_whole_batch(rule) and train.batch_size != "all":
         text = f"must be all with {rule.name}, got {got(train.batch_size)}: the rule is defined for the whole training "
         text += "part at once. Use batch_size: all, or another rule (sgd, lbfgs)."
@@ -375,7 +401,7 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
             text = f"must be left out with {rule.name}, got {group.match!r}: the rule looks at the loss of all parameters "
             problems.append(Problem(f"train.groups[{place}]", text + "together. Use another rule."))
         own = group.optimizer
-        if own is not None and CATALOG["optimizer"][own.name].facts.get("needs") == "objective":
+        if own is not None and _needs_objective(own):
             text = f"must be a first-order rule in a group, got {own.name!r}. Use for example sgd."
             problems.append(Problem(f"train.groups[{place}].optimizer", text))
     for name in train.schedules:

@@ -18,6 +18,7 @@ from lanework.spec.sections import (
     build_section,
     check_metric,
     locate,
+    locate_code,
     locate_net,
     plain_config,
     plain_section,
@@ -153,6 +154,7 @@ def _data_problems(raw: Mapping[str, Any], *, base: Path, look: Look) -> list[Pr
 
 
 def _parse(raw: Mapping[str, Any], *, base: Path) -> tuple[StudySpec | None, list[Problem]]:
+    raw = {key: locate_code(item, base) for key, item in raw.items()}
     plain = _first_values(_located(raw, base=base), raw.get("compare"), base=base)
     config, config_problems = build_config(plain)
     reference = plain if config is None else plain_config(config)
