@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lanework.data import leaks, summary
+from lanework.data import images, leaks, summary
 from lanework.data.files import must_exist
 from lanework.data.folds import aligned
+from lanework.data.images import own_parts
+from lanework.data.memory_map import is_mapped, load_mapped, mapped_problems
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.padded import describe_lengths, prepare_sequences, without_empty
 from lanework.data.parting import Keys, reading_spec, split_keys, split_parts
@@ -133,7 +135,9 @@ def load_folds(
         loaded = replace(loaded, test=without_empty(loaded.test))
     coded, sentence = _code(loaded, spec)
     decisions += (sentence,) if sentence else ()
-    folds, more = _split(coded, keys, spec, has_own_test=loaded.test is not None)
+    folds, more = _split(
+        coded, keys, spec, has_own_test=loaded.test is not None, own_val=loaded.own_val
+    )
     decisions += more
     held, more = _own_test(loaded, coded)
     decisions += more
@@ -220,6 +224,8 @@ def peek(spec: DataSpec) -> list[Problem]:
             path = Path(name)
             must_exist(path, where=key)
             if is_text(spec):
+            if images.holds_images(path):
+                continue
                 continue
             names = None if path.is_dir() else column_names(path, spec)
             if names is None:
@@ -300,6 +306,7 @@ def _take(loaded: Loaded, rows: Rows) -> Loaded:
 def _limited(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, tuple[str, ...]]:
     """At most ``limit_rows`` rows, drawn at random by the split's seed, in file order."""
     if spec.limit_rows is None or loaded.num_rows <= spec.limit_rows:
+        own_val=None if loaded.own_val is None else loaded.own_val[rows],
         return loaded, ()
     generator = np.random.Generator(np.random.PCG64([spec.split.seed, 0x11A1]))
     rows = np.sort(generator.permutation(loaded.num_rows)[: spec.limit_rows])
@@ -323,7 +330,12 @@ def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
 
 
 def _split(
-    coded: _Coded, keys: Keys, spec: DataSpec, *, has_own_test: bool
+    coded: _Coded,
+    keys: Keys,
+    spec: DataSpec,
+    *,
+    has_own_test: bool,
+    own_val: Array | None = None,
 ) -> tuple[tuple[Parts, ...], tuple[str, ...]]:
     split = spec.split
     is_classes = coded.task == "classification" and coded.y.ndim == 1
@@ -332,6 +344,8 @@ def _split(
         spec,
         keys,
         labels=coded.y if is_stratified else None,
+    if own_val is not None and split.folds is None:
+        return own_parts(coded.y, own_val, spec, has_own_test=has_own_test)
         num_rows=len(coded.y),
         classes=coded.classes.names,
         has_own_test=has_own_test,

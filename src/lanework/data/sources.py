@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lanework.catalog import CATALOG, nearest
-from lanework.data import binary, nested
+from lanework.data import binary, images, nested
 from lanework.data.builtin import BUNDLED, GENERATED
 from lanework.data.fashion import fashion_mnist
 from lanework.data.features import as_features
@@ -72,6 +72,7 @@ def read_source(spec: DataSpec, *, arrays: Any = None) -> Loaded:
     if spec.source in GENERATED_SEQUENCES:
         return GENERATED_SEQUENCES[spec.source](spec.options)
     if spec.source in SOURCES:
+        images.check_unused(spec)
         return SOURCES[spec.source]()
     path = Path(spec.source)
     return _usable(_from_path(path, spec, kinds=spec.kinds, where="data.source"))
@@ -89,6 +90,10 @@ def read_test(spec: DataSpec, loaded: Loaded, *, path: str) -> Loaded:
         kinds |= {column.name: _known_kind(column) for column in loaded.features.columns}
     if isinstance(loaded.target, Column) and isinstance(loaded.features, Table | Sequences):
         kinds[loaded.target.name] = _known_kind(loaded.target)
+    if isinstance(loaded.features, np.ndarray) and images.holds_images(Path(path)):
+        return images.load_images(
+            Path(path), spec, where="data.test", like=loaded.features.shape[1:]
+        )
     test = _from_path(Path(path), spec, kinds=kinds, where="data.test")
     if isinstance(loaded.features, Table) != isinstance(test.features, Table):
         raise bad(
@@ -177,13 +182,16 @@ def _usable(loaded: Loaded) -> Loaded:
 
 
 def _from_path(path: Path, spec: DataSpec, *, kinds: Kinds, where: str) -> Loaded:
+    if images.holds_images(path):
+        return images.load_images(path, spec, where=where)
     must_exist(path, where=where)
+    images.check_unused(spec)
     if path.is_dir():
         raise bad(
             where,
-            "must be a file or the name of a built-in set",
-            got=f"the folder {path}",
-            do="Name a file in it; for a folder of images make an NPZ file with x and y.",
+            "must be a file, a folder with images, or the name of a built-in set",
+            got=f"the folder {path}, in which no file is named like an image",
+            do="Name a file in it, or put a folder of images for each class into it.",
         )
     return FORMATS[file_format(path)](path, spec, kinds)
 

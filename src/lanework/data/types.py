@@ -248,6 +248,7 @@ class Loaded:
         decisions: What was guessed or decided while reading, as sentences.
         dropped: Columns that were left out while reading, with the reason.
         test: The source's own test part.
+        own_val: Which rows are the source's own validation part, bool [n]; None where it has none.
     """
 
     features: Table | Array | Sequences
@@ -260,6 +261,7 @@ class Loaded:
     decisions: tuple[str, ...] = ()
     dropped: tuple[tuple[str, str], ...] = field(default=())
     test: Loaded | None = None
+    own_val: Array | None = None
 
     @property
     def num_rows(self) -> int:

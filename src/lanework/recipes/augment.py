@@ -234,7 +234,7 @@ def symmetric_beta(key: Array, alpha: Any, dtype: Any = jnp.float32) -> Array:
         Sethuraman 1994, A constructive definition of Dirichlet priors, Statistica Sinica 4 (the second).
     """
     alpha = jnp.asarray(alpha, dtype)
-    first, second = jax.random.uniform(key, (2, TERMS), dtype, minval=jnp.finfo(dtype).tiny)
+    first, second = jax.random.uniform(key, (2, TERMS), dtype, minval=1e-37)
     power = 2 / jnp.maximum(2 * alpha - 1, 1e-6)
     wide = (1 + jnp.sqrt(1 - first[0] ** power) * jnp.cos(2 * jnp.pi * second[0])) / 2
     left = first ** (1 / jnp.maximum(2 * alpha, 1e-6))  # 1 - V_k

@@ -431,6 +431,13 @@ class DataSpec(_Frozen):
     header: bool | None = Field(
         default=None, examples=[True], description="first line holds names; not given: guessed"
     )
+    image_size: int | None = Field(
+        default=None,
+        ge=2,
+        le=4096,
+        examples=[64],
+        description="images in files: shorter side resized to that, then cut to the middle; not given: as they are",
+    )
     limit_rows: int | None = Field(
         default=None, ge=2, examples=[1000], description="use only that many rows"
     )
