@@ -6,7 +6,8 @@ decided here; everything traced arrives later as `hypers`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from lanework import models, recipes
 from lanework.cohort import beginning, entering
 from lanework.cohort.compiled import SAMPLE
-from lanework.cohort.step import Problem, Watch
+from lanework.cohort.step import FOLD, Problem, Watch
 from lanework.cohort.updates import own_key
 from lanework.data import Dataset
 from lanework.health import activations
@@ -24,6 +25,7 @@ from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
 SCORED_SAMPLES = 10_000
+SCORED_BYTES, FEWEST_SCORED = 2**28, 500
 EXAMPLE_SAMPLES = 256
 # Name, among the arrays of a part, of how much each sample weighs in the training loss (1 on average).
 IMPORTANCE = "importance"
@@ -55,11 +57,15 @@ def network(
     )
 
 
-def example(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarray:
-    """Prepared training samples, evenly spread over the training part, as they enter the network."""
+def example_rows(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarray:
+    """Rows of training samples to look at before the first step, evenly spread over the training part."""
     num_train = len(dataset.train)
-    rows = np.unique(np.linspace(0, num_train - 1, min(count, num_train)).astype(np.intp))
-    return np.asarray(_input_scaling(dataset)(dataset.train.x[rows]))
+    return np.unique(np.linspace(0, num_train - 1, min(count, num_train)).astype(np.intp))
+
+
+def example(dataset: Dataset) -> np.ndarray:
+    """Prepared training samples, as they enter the network; see `example_rows`."""
+    return np.asarray(_input_scaling(dataset)(dataset.train.x[example_rows(dataset)]))
 
 
 def num_outputs(loss: str, dataset: Dataset) -> int:
@@ -84,7 +90,12 @@ def output_kind(config: RunConfig) -> str:
 
 
 def problem(
-    config: RunConfig, dataset: Dataset, *, used: frozenset[str], module: Any = None
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    used: frozenset[str],
+    module: Any = None,
+    has_folds: bool = False,
 ) -> Problem:
     """What one run of this configuration trains, as pure functions.
 
@@ -93,6 +104,7 @@ def problem(
         dataset: The data.
         used: Strengths that some run of the bucket sets above 0 (see `lanework.spec.ZERO_IS_OFF`); the others cost nothing.
         module: The user's own module class, if any.
+        has_folds: The data holds all folds of a cross-validation; runs say which one they are of, see `fold_hypers`.
     """
     choice = config.train.loss
     if choice is None:
@@ -106,13 +118,7 @@ def problem(
     )
     per_sample = recipes.loss(choice, task=dataset.task)
     trained = _weighted(config.train, dataset, per_sample)
-    table = recipes.metrics(
-        dataset.task,
-        num_outputs=dataset.num_outputs,
-        target_scale=dataset.target_scale,
-        threshold=0.5 if are_shares(config) else 0.0,
-        is_stepwise=dataset.input.is_stepwise,
-    )
+    table, add = _metrics(config, dataset, has_folds=has_folds)
     prepare = _input_scaling(dataset)
     enter = entering.entering(config.train, dataset, prepare=prepare)
     shown = _shown(config, net)
@@ -190,7 +196,7 @@ def problem(
         )
         outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
         losses = per_sample(outputs, targets, plain)
-        return table.add(sums, outputs, targets, losses, weight)
+        return add(sums, outputs, targets, losses, weight, plain)
 
     watched = _watched(config.model, net, dataset)
 
@@ -222,6 +228,81 @@ def problem(
         tracked=tracked if is_tracked else None,
         num_tracked=len(dataset.train) if is_tracked else 0,
     )
+
+
+def _metrics(
+    config: RunConfig, dataset: Dataset, *, has_folds: bool
+) -> tuple[recipes.Metrics, Callable[..., PyTree]]:
+    """The metrics, and how a chunk is added to them: `table.add` with the hyperparameters behind."""
+    table = recipes.metrics(
+        dataset.task,
+        num_outputs=dataset.num_outputs,
+        target_scale=metric_scale(dataset),
+        threshold=0.5 if are_shares(config) else 0.0,
+        is_stepwise=dataset.input.is_stepwise,
+    )
+    in_unit = _in_unit(dataset, has_folds=has_folds)
+
+    def add(
+        sums: PyTree,
+        outputs: Array,
+        targets: Array,
+        losses: Array,
+        weight: Array,
+        hypers: Mapping[str, Array],
+    ) -> PyTree:
+        return table.add(sums, in_unit(outputs, hypers), in_unit(targets, hypers), losses, weight)
+
+    return table, add
+
+
+def metric_scale(dataset: Dataset) -> tuple[float, ...]:
+    """Units of the target per unit of what the metrics see, one for each target of a regression.
+
+    What the network gives is that already, unless it learned the logarithm: then its numbers are turned back first, and the
+    spread of the targets is the unit, so that sums of squares stay near 1.
+    """
+    if dataset.task != "regression" or not dataset.preparation.target_log:
+        return dataset.target_scale
+    y = np.asarray(dataset.train.y, np.float64).reshape(len(dataset.train.y), -1)
+    spread = dataset.preparation.unscale(y).std(axis=0)
+    return tuple(np.where(spread > 0, spread, 1.0).tolist())
+
+
+def fold_hypers(number: int, fold: Dataset) -> dict[str, float]:
+    """What a run must say of its fold: which one it is, and how its targets were scaled."""
+    told = {FOLD: float(number)}
+    if fold.task == "regression":
+        for place, (scale, shift) in enumerate(
+            zip(fold.target_scale, fold.target_shift, strict=True)
+        ):
+            told |= {f"{FOLD}.scale.{place}": scale, f"{FOLD}.shift.{place}": shift}
+    return told
+
+
+def _in_unit(dataset: Dataset, *, has_folds: bool) -> Callable[[Array, Mapping[str, Array]], Array]:
+    """From outputs or targets as trained to what the metrics see: the same for every fold, and no logarithm."""
+    is_log = dataset.preparation.target_log
+    if dataset.task != "regression" or not (has_folds or is_log):
+        return lambda values, hypers: values
+    unit = np.asarray(metric_scale(dataset), np.float32)
+    known = {"scale": dataset.target_scale, "shift": dataset.target_shift}
+
+    def learned(name: str, hypers: Mapping[str, Array], dtype: Any) -> Array:
+        places = range(len(unit))
+        if has_folds:
+            return jnp.stack([hypers[f"{FOLD}.{name}.{place}"] for place in places]).astype(dtype)
+        return jnp.asarray(known[name], dtype)
+
+    def convert(values: Array, hypers: Mapping[str, Array]) -> Array:
+        # The first axis is the batch; targets may have a second one, or time steps were made samples before.
+        scale = learned("scale", hypers, values.dtype)[None, :]
+        if not is_log:
+            return values * (scale / unit[None, :].astype(values.dtype))
+        shift = learned("shift", hypers, values.dtype)[None, :]
+        return jnp.expm1(values * scale + shift) / unit[None, :].astype(values.dtype)
+
+    return convert
 
 
 def _weighted(train: TrainSpec, dataset: Dataset, per_sample: recipes.Loss) -> recipes.Loss:
@@ -344,7 +425,7 @@ def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     """The parts of a data set that have samples, as the engine takes them.
 
     A large training part comes with a fixed random sample of it, on which finished runs are scored: 10 000 samples tell
-    the training accuracy to half a point, at a fraction of the time.
+    the training accuracy to half a point, at a fraction of the time. Of very large samples it takes fewer.
     """
     named = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     found = {name: {"x": part.x, "y": part.y} for name, part in named.items() if len(part.y)}
@@ -353,7 +434,9 @@ def parts(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
         for part in found.values():
             part[IMPORTANCE] = np.ones(len(part["y"]), np.float32)
         found["train"][IMPORTANCE] = dataset.train.weight
-    if len(dataset.train) > SCORED_SAMPLES:
-        rows = np.random.default_rng(0).choice(len(dataset.train), SCORED_SAMPLES, replace=False)
+    per_sample = dataset.train.x.dtype.itemsize * math.prod(dataset.train.x.shape[1:])
+    most = min(SCORED_SAMPLES, max(FEWEST_SCORED, SCORED_BYTES // max(1, per_sample)))
+    if len(dataset.train) > most:
+        rows = np.random.default_rng(0).choice(len(dataset.train), most, replace=False)
         found[SAMPLE] = {name: array[rows] for name, array in found["train"].items()}
     return found

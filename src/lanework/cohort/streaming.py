@@ -31,7 +31,7 @@ SPARSE = 1 / 64
 
 
 class Rows(Protocol):
-    """A part's array that is read by row (`lanework.data.MappedRows` is one)."""
+    """A part's array that is read by row (`lanework.data.memory_map.MappedRows` is one)."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -117,6 +117,8 @@ def load_folds(
     Raises:
         DataError: The data cannot be used.
     """
+    if is_mapped(spec, arrays=arrays):
+        return (load_mapped(spec, arrays=arrays),)
     if arrays is None and is_text(spec):
         _check_following(spec, "a running text")
         return (load_text(spec),)
@@ -222,10 +224,14 @@ def peek(spec: DataSpec) -> list[Problem]:
             continue
         try:
             path = Path(name)
-            must_exist(path, where=key)
-            if is_text(spec):
             if images.holds_images(path):
                 continue
+            must_exist(path, where=key)
+            if is_mapped(spec):
+                found = mapped_problems(spec) if key == "data.source" else ""
+                problems += [_problem(key, DataError(found))] if found else []
+                continue
+            if is_text(spec):
                 continue
             names = None if path.is_dir() else column_names(path, spec)
             if names is None:
@@ -300,13 +306,13 @@ def _take(loaded: Loaded, rows: Rows) -> Loaded:
         loaded,
         features=features.take(rows) if isinstance(features, Table) else features[rows],
         target=target.take(rows) if isinstance(target, Column) else target[rows],
+        own_val=None if loaded.own_val is None else loaded.own_val[rows],
     )
 
 
 def _limited(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, tuple[str, ...]]:
     """At most ``limit_rows`` rows, drawn at random by the split's seed, in file order."""
     if spec.limit_rows is None or loaded.num_rows <= spec.limit_rows:
-        own_val=None if loaded.own_val is None else loaded.own_val[rows],
         return loaded, ()
     generator = np.random.Generator(np.random.PCG64([spec.split.seed, 0x11A1]))
     rows = np.sort(generator.permutation(loaded.num_rows)[: spec.limit_rows])
@@ -338,14 +344,14 @@ def _split(
     own_val: Array | None = None,
 ) -> tuple[tuple[Parts, ...], tuple[str, ...]]:
     split = spec.split
+    if own_val is not None and split.folds is None:
+        return own_parts(coded.y, own_val, spec, has_own_test=has_own_test)
     is_classes = coded.task == "classification" and coded.y.ndim == 1
     is_stratified = split.stratify and is_classes and keys.order is None
     folds, told = split_parts(
         spec,
         keys,
         labels=coded.y if is_stratified else None,
-    if own_val is not None and split.folds is None:
-        return own_parts(coded.y, own_val, spec, has_own_test=has_own_test)
         num_rows=len(coded.y),
         classes=coded.classes.names,
         has_own_test=has_own_test,
