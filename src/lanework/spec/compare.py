@@ -212,7 +212,8 @@ def _names(scope: _Scope, section: str) -> set[str]:
         return {item.serialization_alias or name for name, item in fields}
     own = scope.base.get("model", {})
     rows = () if is_own_net(own.get("net")) else CATALOG["net"].values()
-    return {"net", *own, *(hyper.name for row in rows for hyper in row.hypers)}
+    names = {"net", "weights", "head", *own}
+    return names | {hyper.name for row in rows for hyper in row.hypers}
 
 
 def _factor(scope: _Scope, key: str, *, path: str, raw: Any) -> Factor | None:
@@ -284,7 +285,7 @@ def _value(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
         return _augment(scope, raw, where=where)
     if path == "model.net":
         return _net(scope, raw, where=where)
-    if path in ("data.source", "data.test"):
+    if path in ("data.source", "data.test", "model.weights"):
         return locate(raw, scope.folder)
     if isinstance(raw, int) and is_number(raw) and _is_float(path):
         return float(raw)
@@ -373,13 +374,16 @@ def _net(scope: _Scope, raw: Any, *, where: str) -> Any:
     """A network with every option; those it shares with the base network are taken from there."""
     given = dict(raw) if isinstance(raw, Mapping) else {"net": raw}
     net = locate_net(given.pop("net", given.pop("name", None)), scope.folder)
+    start = {key: given.pop(key) for key in ("weights", "head") if key in given}
+    if "weights" in start:
+        start["weights"] = locate(start["weights"], scope.folder)
     options, problems = check_net(net, given)
     for item in problems:
         scope.add(where if item.path == "net" else f"{where}.{item.path}", item.message)
     base = {} if is_own_net(net) else scope.base.get("model", {})
     options |= {key: base[key] for key in options if key in base and key not in given}
     plain = {key: list(item) if isinstance(item, tuple) else item for key, item in options.items()}
-    return {"net": net, **plain}
+    return {"net": net, **plain, **start}
 
 
 def _section(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:

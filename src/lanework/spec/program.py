@@ -27,7 +27,10 @@ ZERO_IS_OFF = (
 """Traced values that do nothing when zero: a program whose lanes all have zero leaves them out."""
 TRACED = ("learning_rate", *(name for name in ZERO_IS_OFF if name not in OF_NET))
 """Traced keys of ``train``."""
-OPTIONAL = ("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive", "max_norm")
+OPTIONAL = (
+    *("clip_norm", "clip_value", "clip_layer_norm", "clip_adaptive", "max_norm"),
+    "layer_decay",
+)
 """Keys of ``train`` that are traced where they are given; whether they are is compiled in."""
 
 
@@ -50,6 +53,9 @@ def static_key(config: RunConfig) -> dict[str, Any]:
         train[name] = getattr(config.train, name) is not None
     for group in train["groups"]:
         del group["rate"]
+    train["unfreeze"] = config.train.unfreeze is not None
+    for name in ("weights", "head"):
+        model.pop(name, None)
     for kind in CHOICES:
         choice = getattr(config.train, kind)
         if choice is not None:
@@ -77,6 +83,8 @@ def traced_values(config: RunConfig) -> dict[str, float]:
     given = {name: getattr(train, name) for name in OPTIONAL}
     values |= {name: float(value) for name, value in given.items() if value is not None}
     values |= {f"groups.{place}.rate": group.rate for place, group in enumerate(train.groups)}
+    if train.unfreeze is not None:
+        values["unfreeze.every"] = float(train.unfreeze.every)
     chosen = {kind: (kind, getattr(train, kind)) for kind in CHOICES}
     chosen |= {f"schedules.{name}": ("schedule", item) for name, item in train.schedules.items()}
     chosen |= {f"augment.{item.name}": ("augmentation", item) for item in train.augment}

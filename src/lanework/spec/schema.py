@@ -12,6 +12,7 @@ from lanework.spec.types import (
     OPTIONAL_CHOICES,
     SCHEDULABLE,
     DataSpec,
+    ModelSpec,
     ReportSpec,
     TrainSpec,
 )
@@ -201,8 +202,9 @@ def _train(definitions: Schema) -> Schema:
 
 def _model() -> Schema:
     nets: list[Schema] = []
+    start = {key: _inlined(ModelSpec, {})["properties"][key] for key in ("weights", "head")}
     for row in CATALOG["net"].values():
-        properties = {hyper.name: _hyper(hyper) for hyper in row.hypers}
+        properties = {hyper.name: _hyper(hyper) for hyper in row.hypers} | start
         net = {"const": row.name, "description": row.summary}
         nets.append(
             {
@@ -217,7 +219,7 @@ def _model() -> Schema:
         "type": "object",
         "description": "an own flax.nnx module; the other keys are arguments of its constructor",
         "required": ["net"],
-        "properties": {"net": {"type": "string", "pattern": ":[A-Za-z_]"}},
+        "properties": {"net": {"type": "string", "pattern": ":[A-Za-z_]"}, **start},
     }
     return {"anyOf": [*nets, own]}
 

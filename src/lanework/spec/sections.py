@@ -87,8 +87,9 @@ def build_section(model: type[Model], value: Any, path: str) -> tuple[Model | No
         The model, or ``None`` when there are problems, and the problems.
     """
     if model is ModelSpec and isinstance(value, Mapping):
-        options = {key: item for key, item in value.items() if key != "net"}
-        value = {"net": value.get("net", "mlp"), "options": options}
+        start = {key: value[key] for key in ("weights", "head") if key in value}
+        options = {key: item for key, item in value.items() if key not in ("net", *start)}
+        value = {"net": value.get("net", "mlp"), "options": options, **start}
     if not isinstance(value, Mapping):
         text = f"must be a mapping (key: value), got {got(value)}."
         return None, [Problem(path, f"{text} Use for example {_example(path)}.")]
@@ -139,6 +140,7 @@ def plain_section(section: BaseModel) -> Plain:
         return {
             "net": section.net,
             **{key: _plain(item) for key, item in section.options.items()},
+            **_plain_start(section),
         }
     plain: Plain = {}
     for name, field in type(section).model_fields.items():
@@ -146,6 +148,12 @@ def plain_section(section: BaseModel) -> Plain:
         key = field.serialization_alias or name
         plain[key] = _plain(value)
     return plain
+
+
+def _plain_start(model: ModelSpec) -> Plain:
+    """What a network starts from, where that is not the usual fresh weights."""
+    is_usual = model.weights is None and model.head == "new"
+    return {} if is_usual else {"weights": model.weights, "head": model.head}
 
 
 def locate(source: Any, base: Path) -> Any:
@@ -376,7 +384,9 @@ def _check_parts(train: TrainSpec, model: ModelSpec) -> list[Problem]:
     options = norm if isinstance(norm, Mapping) else {"name": norm}
     if train.batch_size == 1 and "batch" in (options["name"], options.get("then")):
         text = "must be >= 2 with batch normalisation, got 1: a batch of one has no variance. "
-        text += "Use model.norm: layer or group, which look at each sample alone, or a larger batch."
+        text += (
+            "Use model.norm: layer or group, which look at each sample alone, or a larger batch."
+        )
         problems.append(Problem("train.batch_size", text))
     form = model.options.get("dropout_form", "inverted")
     if form != "inverted" and "dropout" in train.schedules:
@@ -396,6 +406,11 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
     if needs_objective and train.accumulate > 1:
         text = f"must be 1 with {rule.name}, got {train.accumulate}: the rule asks for the loss of one batch again. "
         problems.append(Problem("train.accumulate", text + "Use a larger batch_size."))
+    for key in ("freeze", "unfreeze", "layer_decay"):
+        if needs_objective and getattr(train, key):
+            text = f"must be left out with {rule.name}, got {got(plain_section(train)[key])}: the rule looks at the loss of "
+            text += "all parameters together. Use another rule."
+            problems.append(Problem(f"train.{key}", text))
     for place, group in enumerate(train.groups):
         if needs_objective:
             text = f"must be left out with {rule.name}, got {group.match!r}: the rule looks at the loss of all parameters "

@@ -202,6 +202,9 @@ def _located(raw: Mapping[str, Any], *, base: Path) -> Plain:
         plain["data"] = data
     if isinstance(plain["model"], Mapping) and "net" in plain["model"]:
         plain["model"] = {**plain["model"], "net": locate_net(plain["model"]["net"], base)}
+    if isinstance(plain["model"], Mapping) and "weights" in plain["model"]:
+        weights = locate(plain["model"]["weights"], base)
+        plain["model"] = {**plain["model"], "weights": weights}
     return plain
 
 

@@ -568,6 +568,16 @@ class ModelSpec(_Frozen):
 
     net: str = Field(default="mlp", description="name of a network, or file.py:Class")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the network")
+    weights: str | None = Field(
+        default=None,
+        examples=["resnet18.safetensors"],
+        min_length=1,
+        description="start from the weights of a safetensors file (our own, or a ResNet under the names of "
+        "torchvision or timm) or of an earlier study's folder; not given: from fresh ones",
+    )
+    head: Literal["new", "keep"] = Field(
+        default="new", description="with weights: draw the output layer afresh, or take it too"
+    )
 
     @property
     def is_own(self) -> bool:
@@ -673,6 +683,28 @@ class GroupSpec(_Frozen):
     )
     rate: float = Field(default=1.0, gt=0, description="factor on the learning rate")
     frozen: bool = Field(default=False, description="do not train these parameters at all")
+
+
+class Unfreeze(_Frozen):
+    """Frozen layers that join the training one after the other, the topmost first."""
+
+    every: float = Field(
+        default=1.0, gt=0, le=MOST, description="epochs from one group of layers to the next"
+    )
+
+
+def _to_patterns(value: Any) -> Any:
+    """A pattern or several; those with ! in front take out of what those before them fit."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, list):
+        value = tuple(value)
+    if not isinstance(value, tuple) or any(
+        not isinstance(item, str) or not item.lstrip("!") for item in value
+    ):
+        text = f"must be patterns over paths of parameters, got {got(value)}. "
+        raise _refuse_text(text + 'Use for example ["stem*", "stage1*"] or ["*", "!output/*"].')
+    return value
 
 
 def _to_groups(value: Any) -> Any:
@@ -828,6 +860,23 @@ class TrainSpec(_Frozen):
     groups: Annotated[tuple[GroupSpec, ...], BeforeValidator(_to_groups)] = Field(
         default=(),
         description="parameters with a rule or a rate of their own; the first match counts",
+    )
+    freeze: Annotated[tuple[str, ...], BeforeValidator(_to_patterns)] = Field(
+        default=(),
+        examples=[["stem*", "stage1*"]],
+        description="patterns over paths of parameters that do not train, the last that fits counts, ! takes out; the "
+        "batch statistics of such layers stay still too",
+    )
+    unfreeze: Unfreeze | None = Field(
+        default=None,
+        description="frozen layers join one group at a time, from the top; without freeze, all but the head start frozen",
+    )
+    layer_decay: float | None = Field(
+        default=None,
+        examples=[0.8],
+        gt=0,
+        le=1,
+        description="each group of layers trains at this times the rate of the one above it; not given: all alike",
     )
     accumulate: int = Field(
         default=1, ge=1, le=MOST, description="batches whose gradients are averaged to one step"
