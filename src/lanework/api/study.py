@@ -119,6 +119,20 @@ class Study:
 
         return Plan(self._prepare(rates.stand_in(self.spec), memory=memory, known=None))
 
+    def signals(self) -> str:
+        """How signals and gradients pass through each network of the study before its first step, as a table to print.
+
+        For each network, with the weights of the first seed and up to 256 training samples: variance by layer of the
+        outputs, of what the activation makes of them, and of the loss gradient that comes back.
+
+        Raises:
+            LaneworkError: As `run`.
+        """
+        from lanework.api import rates, starts
+
+        prepared = self._prepare(rates.stand_in(self.spec), memory=None, known=None)
+        return starts.text(starts.starts(prepared, is_measured=True))
+
     def run(
         self,
         folder: str | Path | None = None,

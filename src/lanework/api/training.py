@@ -25,6 +25,7 @@ from lanework.api.resuming import (
     save_snapshot,
 )
 from lanework.api.session import SNAPSHOT_EVERY_S, Session, Watcher, record, tell
+from lanework.api.starts import starts, worth_measuring
 from lanework.cohort import assemble, compiled, devices, history, loop, measure, ordering, plan
 from lanework.cohort.program import Strategy
 from lanework.errors import DeviceError, StoreError
@@ -130,6 +131,7 @@ def _describe(session: Session, *, resume: bool) -> None:
             run.seed,
             prepared.arms[run.arm].factors,
             laid.bucket.index,
+            run.fold if laid.bucket.spans else None,
         )
         for laid in prepared.laid
         for run in laid.bucket.runs
@@ -192,7 +194,10 @@ def _laid_out(
         if which not in placed:
             parts = assemble.parts(prepared.datasets[bucket.data])
             placed[which] = compiled.place(
-                parts, num_devices=strategy.num_devices, is_streamed=is_streamed
+                parts,
+                num_devices=strategy.num_devices,
+                is_streamed=is_streamed,
+                folds=[assemble.parts(one) for one in prepared.folds.get(bucket.data, ())],
             )
         built = compiled.Programs(
             *laid.functions,
@@ -278,12 +283,15 @@ def _finish(session: Session) -> None:
             arm=arm,
             run=run,
             weights=weights,
-            dataset=prepared.datasets[laid.bucket.data],
+            dataset=prepared.dataset_of(laid.bucket, run),
             module=prepared.module,
             members=_num_members(laid, weights),
         )
         store.put_meta("best", {"arm": best, "run": run, "name": arm.name})
     session.clock["export"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    store.put_meta("starts", starts(prepared, is_measured=worth_measuring(prepared)))
+    session.clock["starts"] = time.perf_counter() - begun
     session.clock["compile"] = sum(
         seconds
         for laid in prepared.laid

@@ -288,6 +288,7 @@ class Facts:
         plan: What the planner chose and why, as recorded.
         timings: Where the time went, as recorded.
         folds: Cross-validation, None for none; then values are compared over folds.
+        starts: What the weights of each network start from, as recorded.
     """
 
     study: str
@@ -309,6 +310,7 @@ class Facts:
     plan: Mapping[str, Any]
     timings: Mapping[str, Any]
     folds: Folds | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def noun(self) -> str:
@@ -396,6 +398,7 @@ def read_facts(folder: Path) -> Facts:
             datasets=datasets,
             machine=_mapping(store.meta("machine")),
             plan=_mapping(store.meta("plan")),
+            starts=tuple(map(_mapping, _items(store.meta("starts")))),
             timings=_mapping(store.meta("timings")),
             folds=folds,
         )
@@ -790,6 +793,10 @@ def _study_text(folder: Path, study: Mapping[str, Any]) -> str:
     if path.is_file():
         return path.read_text(encoding="utf-8")
     return str(study.get("text") or "")
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from lanework.report.first import first_screen
 from lanework.report.heat import heat_figures
 from lanework.report.html import island, text
 from lanework.report.rates import rate_figure
+from lanework.report.start import start
 
 MONO: Final = (
     "ui-monospace, SFMono-Regular, 'SF Mono', Menlo, Consolas, 'Liberation Mono', monospace"
@@ -50,6 +51,7 @@ def page(facts: Facts) -> str:
         ("arms", "Recipes", _arms_section(facts)),
         ("runs", "Runs", sections.section("runs", "Runs", "", sections.runs(facts))),
         ("data", "Data", sections.section("data", "Data", "", sections.data(facts))),
+        ("start", "Start", _start_section(facts)),
         ("plan", "Plan and time", _plan_section(facts)),
         ("machine", "Machine", sections.section("machine", "Machine", "", sections.machine(facts))),
         ("file", "Study file", sections.section("file", "Study file", "", sections.study_file(facts))),
@@ -155,6 +157,15 @@ def _arms_section(facts: Facts) -> str:
         f"{max(0, len(facts.arms) - 1)} comparisons by Holm\u2019s method, the interval is not."
     )
     return sections.section("arms", "Recipes", text(about), sections.arms(facts))
+
+
+def _start_section(facts: Facts) -> str:
+    about = (
+        "Variance over samples and units of what each layer gives, of what its activation makes of it, and of the gradient of a "
+        "sample\u2019s loss that comes back to it, on up to 256 training samples with the weights of the first seed."
+    )
+    is_measured = any(one.get("signals") for one in facts.starts)
+    return sections.section("start", "Start", about if is_measured else "", start(facts.starts))
 
 
 def _plan_section(facts: Facts) -> str:
