@@ -11,7 +11,8 @@ def text(prepared: Prepared) -> str:
     num_runs = sum(len(laid.bucket.runs) for laid in prepared.laid)
     seeds = len(prepared.spec.seeds)
     lines = [
-        f"{prepared.spec.study}: {count(len(prepared.arms), 'recipe')} x {count(seeds, 'seed')} = {count(num_runs, 'run')} in "
+        f"{prepared.spec.study}: {count(len(prepared.arms), 'recipe')} x {count(seeds, 'seed')}{_folds(prepared)} = "
+        f"{count(num_runs, 'run')} in "
         f"{count(len(prepared.laid), 'program')}, ranked by {prepared.metric}.",
     ]
     total = 0.0
@@ -26,6 +27,11 @@ def text(prepared: Prepared) -> str:
         f"Lanes may use {size(prepared.memory_bytes)}.",
     ]
     return "\n".join(lines)
+
+
+def _folds(prepared: Prepared) -> str:
+    numbers = {len(folds) for folds in prepared.folds.values()}
+    return f" x {count(numbers.pop(), 'fold')}" if len(numbers) == 1 else ""
 
 
 def _bucket_lines(prepared: Prepared, laid: Laid, seconds: float) -> list[str]:

@@ -6,7 +6,7 @@ Owns `Prepared`, from which both the plan that is printed and the training start
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lanework import data as data_package
@@ -49,6 +49,7 @@ class Prepared:
         warnings: Combinations that are allowed but rarely meant.
         asked: Hash of the study as it was given.
         rates: How each `learning_rate: auto` was found, see `rates.resolve_auto`.
+        folds: By number of a data set that holds all folds of a cross-validation, those folds.
     """
 
     spec: StudySpec
@@ -62,6 +63,14 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     asked: str = ""
     rates: tuple[Mapping[str, Any], ...] = ()
+    folds: Mapping[int, tuple[data_package.Dataset, ...]] = field(default_factory=dict)
+
+    def dataset_of(self, bucket: plan.Bucket, run: int) -> data_package.Dataset:
+        """The data that one run of a bucket was trained and judged on."""
+        if bucket.data not in self.folds:
+            return self.datasets[bucket.data]
+        fold = next(one.fold for one in bucket.runs if one.run == run)
+        return self.folds[bucket.data][fold]
 
 
 def prepare(
@@ -85,11 +94,14 @@ def prepare(
     """
     import jax
 
-    first = data_package.load(spec.data, arrays=arrays)
+    known_folds = data_package.load_folds(spec.data, arrays=arrays)
+    first = known_folds[0]
     is_running_text = first.preparation.form == "characters"
     spec = resolve(spec, task=first.task, metric="val_loss" if is_running_text else None)
     arms = expand(spec)
-    datasets, data_of_arm = _load_data(arms, arrays, known={spec.data.model_dump_json(): first})
+    datasets, folds, data_of_arm = _load_data(
+        arms, arrays, known={spec.data.model_dump_json(): known_folds}
+    )
     metric = spec.report.metric or ""
     _check_metrics(spec, datasets)
     if any(not len(dataset.val) for dataset in datasets):
@@ -99,7 +111,7 @@ def prepare(
         )
     memory = memory_bytes or MEMORY_SHARE * devices.lane_memory_bytes()
     laid = []
-    for bucket in plan.buckets(spec, arms, datasets, data_of_arm):
+    for bucket in plan.buckets(spec, arms, datasets, data_of_arm, folds):
         dataset = datasets[bucket.data]
         bucket, left = ordering.streamed(
             bucket, dataset, num_devices=len(jax.devices()), memory_bytes=memory
@@ -127,7 +139,8 @@ def prepare(
     told = _check_recipes(arms, datasets, laid)
     # Hashed with the task filled in, so that the study.yaml left in the folder is the same study.
     return Prepared(
-        spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told
+        *(spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told),
+        folds=folds,
     )
 
 
@@ -210,22 +223,30 @@ def _remembered(bucket: plan.Bucket) -> Mapping[str, Any] | None:
 
 
 def _load_data(
-    arms: Sequence[Arm], arrays: Any, *, known: dict[str, data_package.Dataset]
-) -> tuple[tuple[data_package.Dataset, ...], tuple[int, ...]]:
-    """Each distinct data configuration once, and which one each arm uses."""
+    arms: Sequence[Arm], arrays: Any, *, known: dict[str, tuple[data_package.Dataset, ...]]
+) -> tuple[
+    tuple[data_package.Dataset, ...],
+    dict[int, tuple[data_package.Dataset, ...]],
+    tuple[int, ...],
+]:
+    """Each distinct data configuration once, the folds of those that have some, and which one each arm uses."""
     loaded: dict[str, data_package.Dataset] = {}
+    folds = {}
     which = []
     for arm in arms:
         key = arm.config.data.model_dump_json()
         if key not in loaded:
-            loaded[key] = known.get(key) or data_package.load(arm.config.data, arrays=arrays)
+            own = known.get(key) or data_package.load_folds(arm.config.data, arrays=arrays)
+            loaded[key], own = data_package.merged(own)
+            if arm.config.data.split.folds is not None:
+                folds[len(loaded) - 1] = own
         which.append(list(loaded).index(key))
     tasks = {dataset.task for dataset in loaded.values()}
     if len(tasks) > 1:
         raise DataError(
             "all arms of a study must have the same task, got classification and regression. Compare them in two studies."
         )
-    return tuple(loaded.values()), tuple(which)
+    return tuple(loaded.values()), folds, tuple(which)
 
 
 def num_samples(bucket: plan.Bucket) -> float:

@@ -113,7 +113,7 @@ def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
 
 def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
     """Store a run's result, and its weights when they are the best of its arm so far."""
-    dataset = session.prepared.datasets[laid.bucket.data]
+    dataset = session.prepared.dataset_of(laid.bucket, finished.run)
     val = finished.metrics.get("val", {})
     outcome = verdicts.Outcome(
         status=finished.status,
@@ -153,7 +153,9 @@ def _chance(dataset: data_package.Dataset, loss: str) -> dict[str, float | None]
     if dataset.task != "classification":
         return {"chance_loss": None, "chance_accuracy": None}
     # The shares of the validation part, on which the run is judged: the best that ignoring the inputs could do there.
-    counts = np.bincount(dataset.val.y, minlength=max(1, len(dataset.classes)))
+    targets = np.ravel(dataset.val.y)
+    targets = targets[targets >= 0]  # a step that is padded has no target
+    counts = np.bincount(targets, minlength=max(1, len(dataset.classes)))
     shares = counts[counts > 0] / counts.sum()
     entropy = float(-(shares * np.log(shares)).sum())
     known = loss in ("cross_entropy", "binary_cross_entropy")

@@ -17,7 +17,7 @@ import numpy as np
 
 from lanework.cohort import devices, executables, lanes, program
 from lanework.cohort.program import Shapes, Strategy
-from lanework.cohort.step import Batches, Lane, Problem, Update, Watch
+from lanework.cohort.step import FOLD, FOLD_ROWS, Batches, Lane, Problem, Update, Watch
 from lanework.cohort.streaming import Feeder
 
 PyTree: TypeAlias = Any
@@ -160,14 +160,13 @@ class Programs:
         """
         width = self.strategy.width
         compiled = self._future(("score", width)).result()
-        data = self._scored(part)
 
         def call(weights: PyTree, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
             put = lanes.to_devices(dict(hypers), self.lane_sharding)
             sums = lanes.to_devices(self._zero_sums(width), self.lane_sharding)
             metrics: dict[str, jax.Array] = {}
-            for batch in _chunks(data, self.shapes.score_chunk):
-                chunk = jax.device_put(batch, devices.everywhere(self.mesh))
+            for batch in self._score_batches(part, hypers):
+                chunk = jax.device_put(batch, self._score_sharding())
                 sums, metrics = compiled(weights, put, sums, chunk)
             return jax.block_until_ready(metrics)
 
@@ -234,9 +233,24 @@ class Programs:
         """Samples of one part of the data."""
         return len(next(iter(self._data.host[part].values())))
 
-    def _scored(self, part: str) -> Mapping[str, np.ndarray]:
-        """Where a part is scored: on a sample of the training part where there is one."""
-        return self._data.host[SAMPLE if part == "train" and SAMPLE in self._data.host else part]
+    def _score_batches(
+        self, part: str, hypers: Mapping[str, np.ndarray]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Chunks of a part; with folds one for each lane, stacked."""
+        size = self.shapes.score_chunk
+        if not self._data.folds:
+            yield from _chunks(_scored(self._data.host, part), size)
+            return
+        of_lane = hypers[FOLD].astype(np.intp)
+        parts = {fold: _scored(self._data.folds[fold], part) for fold in set(of_lane.tolist())}
+        most = max(len(next(iter(arrays.values()))) for arrays in parts.values())
+        chunks = {fold: _chunks(arrays, size, count=most) for fold, arrays in parts.items()}
+        for _ in range(0, most, size):
+            now = {fold: next(chunk) for fold, chunk in chunks.items()}
+            yield jax.tree.map(lambda *leaves: np.stack(leaves), *[now[fold] for fold in of_lane])
+
+    def _score_sharding(self) -> Any:
+        return self.lane_sharding if self._data.folds else devices.everywhere(self.mesh)
 
     def _zero_sums(self, width: int) -> PyTree:
         make = self.problem.zero_sums
@@ -310,6 +324,7 @@ class Programs:
                 strategy=strategy,
                 mesh=self.mesh,
                 is_stacked=self.update.is_stacked(),
+                has_folds=bool(self._data.folds),
             )
             weights = program.kept_weights(shapes.lanes)
             taken = (weights, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
@@ -322,10 +337,12 @@ class Programs:
         )
 
     def _batch_shapes(self) -> PyTree:
-        whole = devices.everywhere(self.mesh)
-        batch = next(_chunks(self._scored(self.parts[0]), self.shapes.score_chunk))
+        sharding = self._score_sharding()
+        batch = next(_chunks(_scored(self._data.host, self.parts[0]), self.shapes.score_chunk))
+        lead = (self.strategy.width,) if self._data.folds else ()
         return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), batch
+            lambda leaf: jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding),
+            batch,
         )
 
     def _options(self, what: tuple[Any, ...]) -> dict[str, str | bool]:
@@ -350,10 +367,17 @@ class Programs:
         return replace(self.strategy, width=width, group=min(self.strategy.group, per_device))
 
 
-def _chunks(data: Mapping[str, Any], size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Equal chunks of a part with `weight` [size], 0 where the last one is filled up (host arrays)."""
-    count = len(next(iter(data.values())))
-    for first in range(0, count, size):
+def _scored(host: Mapping[str, Mapping[str, Any]], part: str) -> Mapping[str, Any]:
+    """Where a part is scored: on a sample of the training part where there is one."""
+    return host[SAMPLE if part == "train" and SAMPLE in host else part]
+
+
+def _chunks(
+    data: Mapping[str, Any], size: int, *, count: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Equal chunks of a part with `weight` [size], 0 where there are no rows left (host arrays); at least `count` rows in all."""
+    least, count = count, len(next(iter(data.values())))
+    for first in range(0, max(count, least), size):
         position = np.arange(first, first + size)
         weight = (position < count).astype(np.float32)
         rows = np.minimum(position, count - 1)
@@ -367,14 +391,20 @@ class Placed:
     Attributes:
         device: `train` and `val` on every device, for the training segments.
         host: All parts as NumPy arrays or memory-mapped rows, for scoring chunk by chunk and for streaming.
+        folds: The parts of each fold, for scoring; empty without cross-validation. Then `train` and `val` hold all folds.
     """
 
     device: Mapping[str, Mapping[str, jax.Array]]
     host: Mapping[str, Mapping[str, np.ndarray]]
+    folds: tuple[Mapping[str, Mapping[str, np.ndarray]], ...] = ()
 
 
 def place(
-    data: Mapping[str, Mapping[str, Any]], *, num_devices: int, is_streamed: bool = False
+    data: Mapping[str, Mapping[str, Any]],
+    *,
+    num_devices: int,
+    is_streamed: bool = False,
+    folds: Sequence[Mapping[str, Mapping[str, Any]]] = (),
 ) -> Placed:
     """Put what every segment needs on every device, once.
 
@@ -382,6 +412,7 @@ def place(
         data: Parts by name.
         num_devices: On how many devices.
         is_streamed: The training part stays where it is: its rows come with each call.
+        folds: Parts of each fold; `data` then holds all folds, see `lanework.data.merged`.
     """
     whole = devices.everywhere(devices.lane_mesh(num_devices))
     device = {
@@ -389,4 +420,7 @@ def place(
         for part in ("train", "val")
         if part in data and not (is_streamed and part == "train")
     }
-    return Placed(device, data)
+    if folds:
+        rows = np.array([len(next(iter(fold["val"].values()))) for fold in folds], np.int32)
+        device["val"][FOLD_ROWS] = jax.device_put(rows, whole)
+    return Placed(device, data, tuple(folds))

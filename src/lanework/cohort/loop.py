@@ -38,6 +38,7 @@ class Run:
         seed: Seed of weights, batch order and noise.
         hypers: Traced hyperparameters by name.
         init: Which of the bucket's initialisers starts it.
+        fold: Which fold of the data it is trained and judged on; 0 without cross-validation.
     """
 
     run: int
@@ -45,6 +46,7 @@ class Run:
     seed: int
     hypers: Mapping[str, float]
     init: int = 0
+    fold: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from lanework.cohort import streaming
 from lanework.cohort.loop import Order, Run, by_seed
 from lanework.cohort.plan import Bucket
-from lanework.data import Dataset, sampling
+from lanework.data import Dataset, even_epochs, sampling
 from lanework.data.batches import EpochOrder
 from lanework.errors import Problem
 
@@ -25,6 +25,8 @@ BUFFERS_ALIVE = 3  # in use, filled, and on its way to the devices
 
 def order(bucket: Bucket, dataset: Dataset) -> Order:
     """Which samples each run of a bucket sees at each step."""
+    if bucket.spans:
+        return _of_folds(bucket, dataset)
     name, batch_size = bucket.config.train.sampling.name, bucket.shapes.batch_size
     if name == "hard":
         return Order(partial(_hard, batch_size, len(dataset.train)), lambda run: run.run, True)
@@ -39,6 +41,38 @@ def order(bucket: Bucket, dataset: Dataset) -> Order:
         return sampling.indices(epochs(seed), first_step=first_step, num_steps=num_steps)
 
     return by_seed(steps)
+
+
+def _of_folds(bucket: Bucket, dataset: Dataset) -> Order:
+    """The order within each fold, moved to where the fold begins in the joint training part."""
+    name, batch_size = bucket.config.train.sampling.name, bucket.shapes.batch_size
+    is_hard = name == "hard"
+
+    @cache
+    def epochs(seed: int, fold: int) -> EpochOrder:
+        first, count = bucket.spans[fold]
+        size = min(batch_size, count)
+        if name == "shuffled":
+            own = sampling.shuffled_epochs(count, size, seed=seed)
+        else:
+            own = sampling.EPOCHS[name](dataset.train.y[first : first + count], size, seed=seed)
+        return even_epochs(own, batch_size, steps_per_epoch=bucket.steps_per_epoch)
+
+    def draw(
+        run: Run, first_step: int, num_steps: int, last_losses: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        first, count = bucket.spans[run.fold]
+        weight = None
+        if is_hard:
+            known = None if last_losses is None else last_losses[first : first + count]
+            index, weight = _hard(batch_size, count, run, first_step, num_steps, known)
+        else:
+            index = sampling.indices(
+                epochs(run.seed, run.fold), first_step=first_step, num_steps=num_steps
+            )
+        return np.where(index < 0, index - first, index + first).astype(np.int32), weight
+
+    return Order(draw, lambda run: run.run if is_hard else (run.seed, run.fold), is_hard)
 
 
 def _hard(

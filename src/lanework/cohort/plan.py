@@ -8,6 +8,7 @@ cost more than it could save, the plan says so.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ class Bucket:
         steps_per_epoch: Steps of an epoch.
         boundaries: Steps at which segments end.
         shapes: Static sizes.
+        spans: First training row and number of training rows of each fold in the data of the bucket; empty without
+            cross-validation.
     """
 
     index: int
@@ -75,6 +78,7 @@ class Bucket:
     steps_per_epoch: int
     boundaries: tuple[int, ...]
     shapes: Shapes
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,11 @@ def segment_boundaries(
 
 
 def buckets(
-    spec: StudySpec, arms: Sequence[Arm], datasets: Sequence[Dataset], data_of_arm: Sequence[int]
+    spec: StudySpec,
+    arms: Sequence[Arm],
+    datasets: Sequence[Dataset],
+    data_of_arm: Sequence[int],
+    folds: Mapping[int, Sequence[Dataset]] | None = None,
 ) -> tuple[Bucket, ...]:
     """Sort all runs into buckets; every grid point lands in exactly one.
 
@@ -123,7 +131,9 @@ def buckets(
         arms: Its arms.
         datasets: The distinct data sets.
         data_of_arm: Which of them each arm uses.
+        folds: By number of a data set that holds several folds (see `lanework.data.merged`), those folds.
     """
+    folds = folds or {}
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         static = static_key(arm.config)
@@ -132,12 +142,14 @@ def buckets(
     found, number = [], 0
     run_number = {}
     for arm in arms:
-        for seed in spec.seeds:
-            run_number[arm.index, seed] = number
+        num_folds = len(folds.get(data_of_arm[arm.index], (None,)))
+        for seed, fold in itertools.product(spec.seeds, range(num_folds)):
+            run_number[arm.index, seed, fold] = number
             number += 1
     for index, (text, members) in enumerate(groups.items()):
         data = data_of_arm[members[0].index]
-        found.append(_bucket(index, text, members, spec, data, datasets[data], run_number))
+        own = folds.get(data, ())
+        found.append(_bucket(index, text, members, spec, data, datasets[data], own, run_number))
     return tuple(found)
 
 
@@ -148,12 +160,14 @@ def _bucket(
     spec: StudySpec,
     data: int,
     dataset: Dataset,
-    run_number: Mapping[tuple[int, int], int],
+    folds: Sequence[Dataset],
+    run_number: Mapping[tuple[int, int, int], int],
 ) -> Bucket:
     config = members[0].config
     train = config.train
-    num_train = len(dataset.train)
-    batch_size = num_train if train.batch_size == "all" else min(int(train.batch_size), num_train)
+    sizes_of_train = [len(one.train) for one in folds] or [len(dataset.train)]
+    num_train, least = max(sizes_of_train), min(sizes_of_train)
+    batch_size = num_train if train.batch_size == "all" else min(int(train.batch_size), least)
     steps_per_epoch = -(-num_train // batch_size)
     total_steps = steps_per_epoch * train.epochs
     boundaries = segment_boundaries(total_steps, steps_per_epoch, train.eval_every)
@@ -167,14 +181,18 @@ def _bucket(
     init_number = {key: place for place, key in enumerate(inits)}
     runs = tuple(
         Run(
-            run=run_number[arm.index, seed],
+            run=run_number[arm.index, seed, fold],
             arm=arm.index,
             seed=seed,
-            hypers={k: v for k, v in values[arm.index].items() if k not in idle},
+            hypers={k: v for k, v in values[arm.index].items() if k not in idle} | of_fold,
             init=init_number[_text(arm.config.model)],
+            fold=fold,
         )
         for arm in members
         for seed in spec.seeds
+        for fold, of_fold in enumerate(
+            [assemble.fold_hypers(i, one) for i, one in enumerate(folds)] or [{}]
+        )
     )
     shapes = Shapes(
         max_steps=max_steps,
@@ -185,6 +203,8 @@ def _bucket(
         has_weights=any(run.hypers.get("sampling.correction", 0.0) > 0 for run in runs),
     )
     sizes = [str(part.x.shape) + str(part.x.dtype) for part in _parts(dataset)]
+    sizes += [str([len(part) for part in _parts(one)]) for one in folds]
+    firsts = itertools.accumulate(sizes_of_train, initial=0)
     digest = hashlib.sha256("\n".join([text, str(shapes), *sizes]).encode()).hexdigest()
     return Bucket(
         index=index,
@@ -198,6 +218,7 @@ def _bucket(
         steps_per_epoch=steps_per_epoch,
         boundaries=boundaries,
         shapes=shapes,
+        spans=tuple(zip(firsts, sizes_of_train, strict=False)) if folds else (),
     )
 
 
@@ -225,7 +246,13 @@ def functions(
     bucket: Bucket, dataset: Dataset, *, metric: str, is_monitored: bool, module: Any = None
 ) -> tuple[Problem, Update, Watch]:
     """The pure functions of a bucket."""
-    problem = assemble.problem(bucket.config, dataset, used=used_strengths(bucket), module=module)
+    problem = assemble.problem(
+        bucket.config,
+        dataset,
+        used=used_strengths(bucket),
+        module=module,
+        has_folds=bool(bucket.spans),
+    )._replace(steps_per_epoch=bucket.steps_per_epoch)
     update = updates.update(
         bucket.config.train,
         total_steps=bucket.total_steps,

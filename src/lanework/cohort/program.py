@@ -169,12 +169,17 @@ def init_program(
 
 
 def score_program(
-    problem: Problem, *, strategy: Strategy, mesh: Mesh, is_stacked: bool = False
+    problem: Problem,
+    *,
+    strategy: Strategy,
+    mesh: Mesh,
+    is_stacked: bool = False,
+    has_folds: bool = False,
 ) -> Callable[..., tuple[PyTree, dict[str, jax.Array]]]:
     """`(weights, hypers, sums, batch) -> (sums, {metric: [lane]})`; weights are `(params, state)`; not yet compiled.
 
     One chunk of samples is added to the sums, and the metrics of all chunks so far come back, so that one program scores parts
-    of every size.
+    of every size. With folds each lane is scored on samples of its own, [lane, sample, ...].
     """
     add, finish = problem.evaluate, problem.finish
     if add is None or finish is None:
@@ -186,16 +191,17 @@ def score_program(
         weights: PyTree, hypers: PyTree, sums: PyTree, batch: PyTree
     ) -> tuple[PyTree, dict[str, jax.Array]]:
         def one(
-            weights: PyTree, hypers: PyTree, sums: PyTree
+            weights: PyTree, hypers: PyTree, sums: PyTree, own: PyTree = batch
         ) -> tuple[PyTree, dict[str, jax.Array]]:
             params, state = weights
-            added = add(params, state, batch, sums, hypers=hypers)
+            added = add(params, state, own, sums, hypers=hypers)
             return added, finish(added)
 
-        return over_lanes(one, group=strategy.group)(weights, hypers, sums)
+        given = (weights, hypers, sums, batch) if has_folds else (weights, hypers, sums)
+        return over_lanes(one, group=strategy.group)(*given)
 
     lane = PartitionSpec(devices.LANE_AXIS)
-    return _sharded(local, mesh, specs=(lane, lane, lane, PartitionSpec()))
+    return _sharded(local, mesh, specs=(lane, lane, lane, lane if has_folds else PartitionSpec()))
 
 
 def kept_weights(lane: Lane) -> tuple[PyTree, PyTree]:

@@ -20,6 +20,10 @@ Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Hypers: TypeAlias = Mapping[str, Array]
 _Carry: TypeAlias = tuple[Any, Any]  # lane, series by step
+FOLD = "fold"
+"""Hyperparameter that says which fold a run is judged on."""
+FOLD_ROWS = "fold_rows"
+"""Beside the arrays of a part that holds all folds: how many rows of each fold count, int32 [fold]."""
 
 
 class Problem(NamedTuple):
@@ -320,7 +324,8 @@ def evaluate(
     def judge(batch: Mapping[str, Array], sums: PyTree) -> PyTree:
         return add(params, state, batch, sums, hypers=hypers)
 
-    return problem.finish(_over_chunks(judge, problem.zero_sums(), data=data, chunk=chunk))
+    sums = _over_chunks(judge, problem.zero_sums(), data=data, hypers=hypers, chunk=chunk)
+    return problem.finish(sums)
 
 
 def observe(
@@ -340,7 +345,8 @@ def observe(
     def judge(batch: Mapping[str, Array], sums: PyTree) -> PyTree:
         return look(params, state, batch, *sums, hypers=hypers)
 
-    sums, seen = _over_chunks(judge, (zero(), problem.zero_seen()), data=data, chunk=chunk)
+    before = (zero(), problem.zero_seen())
+    sums, seen = _over_chunks(judge, before, data=data, hypers=hypers, chunk=chunk)
     return finish(sums), problem.finish_seen(seen)
 
 
@@ -349,9 +355,12 @@ def _over_chunks(
     zero: PyTree,
     *,
     data: Mapping[str, Array],
+    hypers: Hypers,
     chunk: int,
 ) -> PyTree:
-    """Sums over a whole part."""
+    """Sums over a whole part, or over the rows of the run's own fold where it holds several."""
+    if FOLD_ROWS in data:
+        return _over_fold(add, zero, data=data, fold=hypers[FOLD], chunk=chunk)
     num_samples = next(iter(data.values())).shape[0]
     num_chunks = -(-num_samples // chunk)
     if num_chunks == 1:
@@ -363,6 +372,30 @@ def _over_chunks(
         return add(gather(data, signed), sums)
 
     return lax.fori_loop(0, num_chunks, body, zero)
+
+
+def _over_fold(
+    add: Callable[[Mapping[str, Array], PyTree], PyTree],
+    zero: PyTree,
+    *,
+    data: Mapping[str, Array],
+    fold: Array,
+    chunk: int,
+) -> PyTree:
+    """Sums over one fold of a part in which folds of equal length follow each other; what only fills up has weight 0."""
+    arrays = {name: array for name, array in data.items() if name != FOLD_ROWS}
+    rows = data[FOLD_ROWS]
+    size = next(iter(arrays.values())).shape[0] // rows.shape[0]
+    place = fold.astype(jnp.int32)
+    count = jnp.take(rows, place, mode="clip")
+    length = min(chunk, size)
+
+    def body(index: Array, sums: PyTree) -> PyTree:
+        position = index * length + jnp.arange(length)
+        inside = place * size + position % size
+        return add(gather(arrays, jnp.where(position < count, inside, ~inside)), sums)
+
+    return lax.fori_loop(0, -(-size // length), body, zero)
 
 
 def train_steps(

@@ -8,7 +8,7 @@ are imported inside functions, so that a built-in numeric set loads in milliseco
 from __future__ import annotations
 
 from lanework.data.batches import batch_indices
-from lanework.data.folds import fold_batches
+from lanework.data.folds import even_epochs, merged
 from lanework.data.load import load, load_folds, peek
 from lanework.data.prepare import Preparation
 from lanework.data.types import Dataset, InputInfo, Part
@@ -19,8 +19,9 @@ __all__ = [
     "Part",
     "Preparation",
     "batch_indices",
-    "fold_batches",
+    "even_epochs",
     "load",
     "load_folds",
+    "merged",
     "peek",
 ]

@@ -6,19 +6,21 @@ does not. Inputs that are always zero make up for it: nothing that was learned i
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lanework.data.batches import batch_indices
+from lanework.data.batches import EpochOrder
 from lanework.data.types import Array, Dataset, Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["aligned", "fold_batches"]
+__all__ = ["aligned", "even_epochs", "merged"]
 
 
 def aligned(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
@@ -92,51 +94,80 @@ def _longer(array: Array, time: int, *, fill: float) -> Array:
     return np.pad(array, widths, constant_values=fill)
 
 
-def fold_batches(
-    num_samples: int,
-    batch_size: int,
-    *,
-    steps_per_epoch: int,
-    seed: int,
-    first_step: int,
-    num_steps: int,
-) -> NDArray[np.int32]:
-    """As `lanework.data.batch_indices`, in epochs of a given number of batches.
-
-    Folds differ by a few samples, but their epochs must have equally many steps. Where a fold would
-    have fewer, its samples are spread over all batches as evenly as can be, and each batch is filled
-    up with indices stored as ``~index``; so every epoch still counts every sample exactly once.
+def merged(datasets: Sequence[Dataset]) -> tuple[Dataset, tuple[Dataset, ...]]:
+    """One data set that holds the parts of all folds one behind the other, and the folds as views of it.
 
     Args:
-        num_samples: Samples in the training part of this fold.
-        batch_size: Samples in a batch.
-        steps_per_epoch: Batches of an epoch, at least ``ceil(num_samples / batch_size)`` and at most
-            ``num_samples``.
-        seed: The run's seed.
-        first_step: Number of the first batch wanted.
-        num_steps: How many batches.
+        datasets: The folds, of equal shapes (see `aligned`).
 
     Returns:
-        int32 [num_steps, batch_size].
+        The whole: training parts joined, validation parts each filled up with its first row to the
+        size of the largest; and the folds, which share its memory.
     """
-    if batch_size <= num_samples and steps_per_epoch == -(-num_samples // batch_size):
-        return batch_indices(
-            num_samples, batch_size, seed=seed, first_step=first_step, num_steps=num_steps
-        )
-    batches = np.empty((num_steps, batch_size), np.int32)
-    sizes = np.diff(np.linspace(0, num_samples, steps_per_epoch + 1).astype(np.intp))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    order, epoch_of_order = np.empty(0, np.int32), -1
-    for place, step in enumerate(range(first_step, first_step + num_steps)):
-        epoch, batch = divmod(step, steps_per_epoch)
-        if epoch != epoch_of_order:
-            # One batch of all samples is the whole permutation of that epoch.
-            order, epoch_of_order = (
-                batch_indices(num_samples, num_samples, seed=seed, first_step=epoch, num_steps=1)[
-                    0
-                ],
-                epoch,
+    if len(datasets) == 1:
+        return datasets[0], tuple(datasets)
+    train = _joined([one.train for one in datasets], size=0)
+    size = max(len(one.val) for one in datasets)
+    val = _joined([one.val for one in datasets], size=size)
+    digest = hashlib.sha256("\n".join(one.fingerprint for one in datasets).encode()).hexdigest()
+    summary = datasets[0].summary | {"fingerprint": digest}
+    whole = replace(datasets[0], train=train, val=val, summary=summary, fingerprint=digest)
+    first, views = 0, []
+    for place, one in enumerate(datasets):
+        last = first + len(one.train)
+        views.append(
+            replace(
+                one,
+                train=_cut(train, first, last),
+                val=_cut(val, place * size, place * size + len(one.val)),
             )
-        own = order[starts[batch] : starts[batch] + sizes[batch]]
-        batches[place] = np.concatenate([own, ~np.resize(order, batch_size - len(own))])
-    return batches
+        )
+        first = last
+    return whole, tuple(views)
+
+
+def _joined(parts: Sequence[Part], *, size: int) -> Part:
+    def filled(array: Array) -> Array:
+        short = max(0, size - len(array))
+        return np.concatenate([array, np.repeat(array[:1], short, axis=0)]) if short else array
+
+    weights = [filled(part.weight) for part in parts if part.weight is not None]
+    return Part(
+        np.concatenate([filled(part.x) for part in parts]),
+        np.concatenate([filled(part.y) for part in parts]),
+        np.concatenate(weights) if weights else None,
+    )
+
+
+def _cut(part: Part, first: int, last: int) -> Part:
+    weight = None if part.weight is None else part.weight[first:last]
+    return Part(part.x[first:last], part.y[first:last], weight)
+
+
+def even_epochs(order: EpochOrder, batch_size: int, *, steps_per_epoch: int) -> EpochOrder:
+    """The same samples epoch by epoch, in a given number of batches of a given size.
+
+    Folds differ by a few samples, but their epochs must have equally many steps. Where an epoch has
+    fewer, its samples are spread over all batches as evenly as can be, and each batch is filled up
+    with indices stored as ``~index``; so every epoch still counts every sample exactly once.
+
+    Args:
+        order: Batches by epoch.
+        batch_size: Samples in a batch, at least as many as in ``order``.
+        steps_per_epoch: Batches of an epoch, at least as many as in ``order``.
+    """
+
+    def epoch(number: int) -> NDArray[np.int32]:
+        batches = order(number)
+        if batches.shape == (steps_per_epoch, batch_size):
+            return batches
+        real = batches[batches >= 0]
+        ends = np.linspace(0, len(real), steps_per_epoch + 1).astype(np.intp)
+        filled = ~np.resize(real, batch_size)
+        rows = [
+            np.concatenate([real[a:b], filled[: batch_size - (b - a)]])
+            for a, b in itertools.pairwise(ends)
+        ]
+        return np.stack(rows).astype(np.int32)
+
+    return epoch
