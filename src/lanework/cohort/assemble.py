@@ -18,7 +18,7 @@ from lanework import models, recipes
 from lanework.cohort import beginning, entering
 from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import FOLD, Problem, Watch
-from lanework.cohort.updates import own_key
+from lanework.cohort.updates import groups_of, own_key
 from lanework.data import Dataset
 from lanework.health import activations
 from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
@@ -47,7 +47,7 @@ def network(
     bias = None
     if train is not None and spec.options.get("output_bias") == "base_rate":
         bias = beginning.base_rate(spec, train, dataset, num_outputs=outputs)
-    return models.network(
+    net = models.network(
         spec,
         input=dataset.input,
         num_outputs=outputs,
@@ -55,6 +55,9 @@ def network(
         module=module,
         output_bias=bias,
     )
+    if spec.weights is None:
+        return net
+    return models.start_from(net, spec.weights, head=spec.head)[0]
 
 
 def example_rows(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarray:
@@ -121,7 +124,7 @@ def problem(
     table, add = _metrics(config, dataset, has_folds=has_folds)
     prepare = _input_scaling(dataset)
     enter = entering.entering(config.train, dataset, prepare=prepare)
-    shown = _shown(config, net)
+    learner, shown = _with_frozen(net, config.train), _shown(config, net)
     ensemble = models.ensemble(shown, output_kind(config))
     by_step = _by_step if dataset.input.is_stepwise else _by_sample
 
@@ -141,7 +144,7 @@ def problem(
             params = recipes.weight_noise(
                 params, own_key(key, "weight_noise"), active["weight_noise"]
             )
-        outputs, state = net.apply(
+        outputs, state = learner.apply(
             params, state, samples.x, key=key, is_training=True, hypers=active
         )
         outputs, targets, weight = by_step(outputs, samples.y, batch["weight"])
@@ -354,6 +357,30 @@ def _watched(
     name = chosen.get("name", "") if isinstance(chosen, Mapping) else str(chosen)
     shown = {tap: value.shape for tap, value in shapes.items()}
     return activations.layers(net.layer_names, shown, activation=name)
+
+
+def _with_frozen(net: models.Network, train: TrainSpec) -> models.Network:
+    """The network in training, the batch statistics of frozen layers as they are."""
+    shapes = jax.eval_shape(net.init, jax.random.key(0))[0]
+    groups = groups_of(train, layer_names=net.layer_names, params=shapes)
+    if not groups:
+        return net
+
+    def apply(
+        params: PyTree, state: PyTree, x: Array, *, hypers: Mapping[str, Array], **rest: Any
+    ) -> tuple[Array, PyTree]:
+        still = recipes.still_layers(params, state, groups, hypers)
+        if not still:
+            return net.apply(params, state, x, hypers=hypers, **rest)
+        outputs, after = net.apply(params, state, x, hypers={**hypers, "still": still}, **rest)
+        kept = dict(after)
+        for layer, flag in still.items():  # an own module does not know which of its layers are
+            kept[layer] = jax.tree.map(
+                lambda old, new, flag=flag: jnp.where(flag, old, new), state[layer], after[layer]
+            )
+        return outputs, kept
+
+    return net._replace(apply=apply)
 
 
 def steps_per_epoch(train: TrainSpec, num_samples: int) -> int:

@@ -258,6 +258,8 @@ def functions(
         total_steps=bucket.total_steps,
         steps_per_epoch=bucket.steps_per_epoch,
         used=used_strengths(bucket),
+        layer_names=problem.layer_names,
+        params=jax.eval_shape(problem.init, jax.random.key(0))[0],
     )
     return problem, update, assemble.watch(bucket.config, metric=metric, is_monitored=is_monitored)
 

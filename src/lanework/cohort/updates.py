@@ -6,7 +6,7 @@ Owns the order in which these are applied. Everything static is decided here; ev
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -36,7 +36,13 @@ def own_key(key: Array, purpose: str) -> Array:
 
 
 def update(
-    train: TrainSpec, *, total_steps: int, steps_per_epoch: int, used: frozenset[str]
+    train: TrainSpec,
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    used: frozenset[str],
+    layer_names: Sequence[str] = (),
+    params: PyTree = None,
 ) -> Update:
     """How weights change under this recipe.
 
@@ -49,8 +55,10 @@ def update(
         steps_per_epoch: Steps of an epoch.
         used: Traced strengths (see `lanework.spec.ZERO_IS_OFF`) that some run of the bucket sets above 0; the others
             cost nothing.
+        layer_names: Layers in forward order; for gradual unfreezing and decay by layer.
+        params: Shapes of the parameters; for gradual unfreezing.
     """
-    groups = _groups(train)
+    groups = groups_of(train, layer_names=layer_names, params=params)
     base = recipes.rule(train.optimizer)
     rule = recipes.grouped(base, groups) if groups else base
     penalties = used & ({"l2"} if train.l1_proximal else {"l1", "l2"})
@@ -76,15 +84,19 @@ def update(
         if "gradient_noise" in used:
             noise_key, scale = own_key(key, "gradient_noise"), hypers["gradient_noise"]
             grads = recipes.gradient_noise(grads, noise_key, step=step, scale=scale)
+        if groups:
+            grads = recipes.without_frozen(grads, groups, hypers)
         grads, series = _clipped(grads, params, clips=clips, hypers=hypers)
         updates, opt_state = rule.update(
             grads, opt_state, params, hypers, value=value, objective=objective
         )
         if "weight_decay" in used:
             updates = recipes.decay_update(updates, params, hypers)
+        if train.layer_decay is not None:
+            updates = recipes.scaled_by_depth(updates, layer_names, hypers["layer_decay"])
         updates = _projected(train, updates, params, hypers)
         # Decay and projections would move frozen weights too.
-        updates = recipes.keep_frozen(updates, groups)
+        updates = recipes.keep_frozen(updates, groups, hypers)
         return Told(updates, opt_state, grads, series)
 
     average = None
@@ -127,6 +139,10 @@ def _scheduled(
             for full in (name, f"optimizer.{name}"):
                 if full in hypers:
                     now[full] = hypers[full] * factor(step, {**hypers, name: hypers[full]})
+        if train.unfreeze is not None:
+            epoch = step.astype(jnp.float32) / steps_per_epoch
+            # A hair of room: whole epochs must not come a step late for a rounded quotient.
+            now[recipes.THAWED] = jnp.floor(epoch / hypers["unfreeze.every"] + 1e-4)
         return now
 
     return scheduled
@@ -159,17 +175,25 @@ def _projected(train: TrainSpec, updates: PyTree, params: PyTree, hypers: Hypers
     return jax.tree.map(jnp.subtract, after, params)
 
 
-def _groups(train: TrainSpec) -> list[recipes.Group]:
-    """Groups of parameters with a rule or a rate of their own."""
-    return [
+def groups_of(
+    train: TrainSpec, *, layer_names: Sequence[str] = (), params: PyTree = None
+) -> list[recipes.Group]:
+    """Groups of parameters with a rule or a rate of their own, frozen ones first; arguments as in `update`."""
+    own = [
         recipes.Group(
             match=group.match,
             rule=None if group.optimizer is None else recipes.rule(group.optimizer),
             rate=f"groups.{place}.rate",
             is_frozen=group.frozen,
+            place=place,
         )
         for place, group in enumerate(train.groups)
     ]
+    if train.unfreeze is not None:
+        return [*recipes.thawing(params, layer_names, train.freeze, own), *own]
+    if train.freeze:
+        return [recipes.Group("*", is_frozen=True, within=train.freeze), *own]
+    return own
 
 
 def _accumulated(inner: Update, count: int) -> Update:

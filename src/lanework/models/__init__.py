@@ -12,6 +12,7 @@ from lanework.models.ensemble import ensemble, mean_prediction
 from lanework.models.network import NETS, network
 from lanework.models.signals import signal_layers, signals
 from lanework.models.starting import needs_data
+from lanework.models.transfer import start_from
 
 __all__ = [
     "NETS",
@@ -27,4 +28,5 @@ __all__ = [
     "sample_outputs",
     "signal_layers",
     "signals",
+    "start_from",
 ]

@@ -14,7 +14,19 @@ from lanework.recipes.clipping import (
     clip_by_value,
     global_norm,
 )
-from lanework.recipes.groups import Group, grouped, keep_frozen, matches
+from lanework.recipes.groups import (
+    THAWED,
+    Group,
+    grouped,
+    keep_frozen,
+    layer_groups,
+    matches,
+    scaled_by_depth,
+    selected,
+    still_layers,
+    thawing,
+    without_frozen,
+)
 from lanework.recipes.losses import LOSSES, Loss, class_weighted, loss
 from lanework.recipes.metrics import Metrics, metrics
 from lanework.recipes.noise import gradient_noise, input_noise, weight_noise
@@ -35,6 +47,7 @@ __all__ = [
     "LOSSES",
     "RULES",
     "SCHEDULES",
+    "THAWED",
     "Average",
     "Group",
     "Loss",
@@ -56,6 +69,7 @@ __all__ = [
     "grouped",
     "input_noise",
     "keep_frozen",
+    "layer_groups",
     "limit_norm",
     "loss",
     "matches",
@@ -63,7 +77,12 @@ __all__ = [
     "penalty",
     "penalty_gradient",
     "rule",
+    "scaled_by_depth",
     "schedule",
+    "selected",
     "soft_threshold",
+    "still_layers",
+    "thawing",
     "weight_noise",
+    "without_frozen",
 ]

@@ -1,11 +1,12 @@
 """Groups of parameters with their own update rule, rate, or none at all.
 
-Owns the pattern by which a parameter is found and the rule made of several rules. Must not import `lanework.models`,
-`lanework.data` or anything above.
+Owns the pattern by which a parameter is found, the rule made of several rules, and what holds layers still: for good, or
+until it is their turn. Must not import `lanework.models`, `lanework.data` or anything above.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -17,6 +18,9 @@ from lanework.recipes.choices import Hypers, refuse
 from lanework.recipes.rules import Rule
 
 PyTree: TypeAlias = Any
+# Among the hyperparameters: how many groups of layers have joined the training so far.
+THAWED = "thawed"
+_OWNER = re.compile(r"stage\d+_block\d+|[a-zA-Z]+_\d+|.+?(?=_norm$|$)")
 
 
 class Group(NamedTuple):
@@ -29,19 +33,37 @@ class Group(NamedTuple):
         rate: What the learning rate is multiplied by: a number, or the name in the hyperparameters under which this
             lane's factor stands (`groups.0.rate`).
         is_frozen: They do not move at all.
+        within: Patterns that must select a parameter too (see `selected`); empty: any.
+        layers: Layers it must belong to; empty: any.
+        thaws: They join the training when `hypers["thawed"]` reaches this, with a fresh memory of the rule; 0: from the
+            start.
+        place: Number under which the hyperparameters know the group; None: its place in the list.
     """
 
     match: str
     rule: Rule | None = None
     rate: float | str = 1.0
     is_frozen: bool = False
+    within: tuple[str, ...] = ()
+    layers: frozenset[str] = frozenset()
+    thaws: int = 0
+    place: int | None = None
+
+    def fits(self, path: str) -> bool:
+        """Whether the parameter of that path `layer/leaf` belongs to it."""
+        return (
+            fnmatchcase(path, self.match)
+            and (not self.within or selected(path, self.within))
+            and (not self.layers or path.rpartition("/")[0] in self.layers)
+        )
 
 
 class _Member(NamedTuple):
-    """One rule of several: `hypers` turns those of the run into those it reads; no rule means frozen."""
+    """One rule of several: `hypers` turns those of the run into those it reads; no rule means frozen, see `Group.thaws`."""
 
     rule: Rule | None
     hypers: Callable[[Hypers], Hypers]
+    thaws: int = 0
 
 
 def matches(params: PyTree, pattern: str) -> list[str]:
@@ -53,6 +75,126 @@ def matches(params: PyTree, pattern: str) -> list[str]:
         (['dense_0/kernel', 'output/kernel'], [])
     """
     return [path for path in _paths(params) if fnmatchcase(path, pattern)]
+
+
+def selected(path: str, patterns: Sequence[str]) -> bool:
+    """Whether patterns select a path: the last one that fits decides, and `!` in front takes out.
+
+    Example:
+        >>> selected("stem/kernel", ["*", "!output/*"]), selected("output/bias", ["*", "!output/*"])
+        (True, False)
+    """
+    is_in = False
+    for pattern in patterns:
+        if fnmatchcase(path, pattern.removeprefix("!")):
+            is_in = not pattern.startswith("!")
+    return is_in
+
+
+def layer_groups(layer_names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Layers that belong together, the topmost first: a block of a residual network, a layer with its normalisation.
+
+    Example:
+        >>> layer_groups(
+        ...     ["stem", "stem_norm", "stage1_block0_conv1", "stage1_block0_shortcut", "output"]
+        ... )
+        (('output',), ('stage1_block0_conv1', 'stage1_block0_shortcut'), ('stem', 'stem_norm'))
+    """
+    found: dict[str, list[str]] = {}
+    for name in layer_names:
+        match = _OWNER.match(name)
+        found.setdefault(match.group() if match else name, []).append(name)
+    return tuple(tuple(names) for names in reversed(found.values()))
+
+
+def thawing(
+    params: PyTree, layer_names: Sequence[str], patterns: Sequence[str], groups: Sequence[Group]
+) -> list[Group]:
+    """Groups that start frozen and join the training one after the other, the topmost first.
+
+    Args:
+        params: The parameters, or their shapes.
+        layer_names: Layers in forward order.
+        patterns: What starts frozen; empty: all but the topmost group of layers.
+        groups: Groups with a rule or a rate of their own, which their parameters keep to.
+
+    Returns:
+        The groups, to be put before the others; the first joins when 1 group has thawed.
+    """
+    owned = layer_groups(layer_names)
+    within = tuple(patterns) or ("*", *(f"!{name}/*" for name in owned[0]))
+    paths = [path for path in _paths(params) if selected(path, within)]
+    found: list[Group] = []
+    thaws = 0
+    for names in owned:
+        layers = frozenset(names)
+        if any(path.rpartition("/")[0] in layers for path in paths):
+            thaws += 1
+            for group in (*groups, Group("*")):
+                found.append(group._replace(within=within, layers=layers, thaws=thaws))
+    return found
+
+
+def scaled_by_depth(updates: PyTree, layer_names: Sequence[str], decay: Any) -> PyTree:
+    """Updates times decay^depth, where the topmost group of layers has depth 0: discriminative rates.
+
+    Args:
+        updates: What is to be added to the weights, by layer.
+        layer_names: Layers in forward order.
+        decay: Factor from one group of layers to the one below; may be traced.
+
+    Source:
+        Howard and Ruder 2018, Universal language model fine-tuning, https://arxiv.org/abs/1801.06146, section 3.2.
+    """
+    depth = {name: place for place, names in enumerate(layer_groups(layer_names)) for name in names}
+    named, structure = jax.tree_util.tree_flatten_with_path(updates)
+    scaled = []
+    for path, leaf in named:
+        owner = "/".join(_names(path)[:-1])
+        scaled.append(leaf * jnp.asarray(decay, leaf.dtype) ** depth.get(owner, 0))
+    return jax.tree.unflatten(structure, scaled)
+
+
+def still_layers(
+    params: PyTree, state: PyTree, groups: Sequence[Group], hypers: Hypers
+) -> dict[str, Any]:
+    """Layers with a state (batch statistics) whose parameters all are frozen, to `True` or a traced flag.
+
+    A layer without parameters goes by the paths of its state.
+    """
+    found: dict[str, Any] = {}
+    for layer, own in state.items():
+        leaves = params.get(layer) or own
+        if not isinstance(leaves, Mapping):
+            continue
+        flags = [_is_still(f"{layer}/{name}", groups, hypers) for name in leaves]
+        flag: Any = True
+        for one in flags:
+            flag = one if flag is True else (flag if one is True else _both(flag, one))
+        if flag is not False:
+            found[layer] = flag
+    return found
+
+
+def _both(first: Any, second: Any) -> Any:
+    return False if first is False or second is False else first & second
+
+
+def _is_still(path: str, groups: Sequence[Group], hypers: Hypers) -> Any:
+    """Whether a parameter does not move in this step: a bool, or a traced flag."""
+    group = next((group for group in groups if group.fits(path)), None)
+    if group is None:
+        return False
+    return True if group.is_frozen else _waits(group.thaws, hypers)
+
+
+def _waits(thaws: int, hypers: Hypers) -> Any:
+    return hypers.get(THAWED, 0) < thaws if thaws else False
+
+
+def without_frozen(grads: PyTree, groups: Sequence[Group], hypers: Hypers) -> PyTree:
+    """Gradients with zeros where nothing moves in this step, so that norms and limits are those of what trains."""
+    return _where_still(grads, groups, hypers, jnp.zeros_like)
 
 
 def grouped(base: Rule, groups: Sequence[Group]) -> Rule:
@@ -109,9 +251,14 @@ def grouped(base: Rule, groups: Sequence[Group]) -> Rule:
         updates, after = [], []
         for member, part, slope, state in zip(members, parts, slopes, opt_state, strict=True):
             if member.rule and part:
+                before = state
                 step, state = member.rule.update(
                     slope, state, part, member.hypers(hypers), value=value, objective=_no_objective
                 )
+                if member.thaws:
+                    waits = _waits(member.thaws, hypers)
+                    step = _chosen(waits, jax.tree.map(_still, slope), step)
+                    state = _chosen(waits, before, state)
             else:
                 step = jax.tree.map(_still, slope)
             updates.append(step)
@@ -133,23 +280,38 @@ def grouped(base: Rule, groups: Sequence[Group]) -> Rule:
     return Rule(init, update, evaluated if has_own else None)
 
 
-def keep_frozen(updates: PyTree, groups: Sequence[Group]) -> PyTree:
+def keep_frozen(updates: PyTree, groups: Sequence[Group], hypers: Hypers | None = None) -> PyTree:
     """Updates with zeros for frozen groups: the last thing of a step in which decay or limits act on all weights.
 
     Args:
         updates: What is to be added to the weights.
         groups: The groups; the first that fits counts.
+        hypers: Those of this step; needed where groups join later.
 
     Returns:
         The updates; those of frozen groups are -0, which leaves a weight as it is bit for bit (0 would turn -0 into 0).
     """
-    labels = _labels(updates, groups)
-    frozen = [label < len(groups) and groups[label].is_frozen for label in labels]
-    leaves, structure = jax.tree.flatten(updates)
-    return jax.tree.unflatten(
-        structure,
-        [_still(leaf) if fixed else leaf for fixed, leaf in zip(frozen, leaves, strict=True)],
-    )
+    return _where_still(updates, groups, hypers or {}, _still)
+
+
+def _where_still(
+    tree: PyTree, groups: Sequence[Group], hypers: Hypers, stilled: Callable[[Any], Any]
+) -> PyTree:
+    """The tree with `stilled` leaves where nothing moves in this step."""
+    leaves, structure = jax.tree.flatten(tree)
+    after = []
+    for path, leaf in zip(_paths(tree), leaves, strict=True):
+        is_still = _is_still(path, groups, hypers)
+        if is_still is True:
+            leaf = stilled(leaf)
+        elif is_still is not False:
+            leaf = jnp.where(is_still, stilled(leaf), leaf)
+        after.append(leaf)
+    return jax.tree.unflatten(structure, after)
+
+
+def _chosen(flag: Any, yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)
 
 
 def _still(leaf: Any) -> Any:
@@ -159,7 +321,7 @@ def _still(leaf: Any) -> Any:
 def _member(base: Rule, group: Group, index: int) -> _Member:
     if group.is_frozen:
         return _Member(None, dict)
-    prefix = f"groups.{index}."
+    prefix = f"groups.{index if group.place is None else group.place}."
 
     def rated(hypers: Hypers) -> dict[str, Any]:
         factor = hypers[group.rate] if isinstance(group.rate, str) else group.rate
@@ -167,7 +329,7 @@ def _member(base: Rule, group: Group, index: int) -> _Member:
         own = dict(hypers) if group.rule is None else _under(hypers, prefix)
         return own | {"learning_rate": hypers["learning_rate"] * factor}
 
-    return _Member(base if group.rule is None else group.rule, rated)
+    return _Member(base if group.rule is None else group.rule, rated, group.thaws)
 
 
 def _under(hypers: Hypers, prefix: str) -> dict[str, Any]:
@@ -196,7 +358,7 @@ def _paths(params: PyTree) -> list[str]:
 
 def _labels(params: PyTree, groups: Sequence[Group]) -> list[int]:
     """For each leaf the index of its group; one more than the last where it fits none."""
-    fits = [[fnmatchcase(path, group.match) for group in groups] for path in _paths(params)]
+    fits = [[group.fits(path) for group in groups] for path in _paths(params)]
     return [row.index(True) if any(row) else len(groups) for row in fits]
 
 
