@@ -86,15 +86,67 @@ class Model:
     def forward_with(self, weights: PyTree, x: Array) -> Array:
         """The same with other weights `(params, state)`."""
         net = self._network(x[:2])
-        if self.scaling is not None:
-            x = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
         params, state = weights
         values, _ = net.apply(
-            params, state, x, key=None, is_training=False, hypers=dict(self.hypers)
+            params, state, self._scaled(x), key=None, is_training=False, hypers=dict(self.hypers)
         )
         return np.asarray(values)
 
-    def _network(self, example: Array) -> Network:
+    def _scaled(self, x: Array) -> Array:
+        if self.scaling is None:
+            return x
+        scaled: Array = x.astype(np.float32) * self.scaling[0] + self.scaling[1]
+        return scaled
+
+    def spread(self, rows: Any, *, passes: int | None = None) -> Array:
+        """How far predictions differ when dropout is left on: the model's own doubt (Monte Carlo dropout).
+
+        Args:
+            rows: Raw rows (see `Preparation.transform`).
+            passes: Passes with dropout on, at least 2; those of the study (`model.mc_passes`) by default, else 30.
+
+        Returns:
+            Standard deviation over the passes: of class probabilities [n, classes], or of numbers in the target's unit [n]
+            or [n, targets].
+
+        Raises:
+            StoreError: The model was trained without dropout, or has a target by time step.
+
+        Source:
+            Gal and Ghahramani 2016, https://arxiv.org/abs/1506.02142
+        """
+        from lanework import models
+
+        count = passes or self._mc_passes() or 30
+        if count < 2:
+            raise StoreError(f"a spread needs at least 2 passes, got {count}. Use for example 30.")
+        if self.spec.is_own or not (
+            self.hypers.get("dropout") or self.hypers.get("spatial_dropout")
+        ):
+            raise StoreError(
+                "a spread is that of passes with dropout left on, this model was trained without. Set model.dropout in the study."
+            )
+        if self.input.is_stepwise:
+            raise StoreError(
+                "a spread is given for one prediction per sample, this model has one per time step."
+            )
+        x = self.preparation.transform(rows)
+        net = self._network(x[:2], is_averaged=False)
+        outputs = models.sample_outputs(
+            net, self.params, self.state, self._scaled(x), hypers=dict(self.hypers), passes=count
+        )
+        if self.task == "classification":
+            return np.std([self.probabilities(one) for one in np.asarray(outputs)], axis=0)
+        values = np.stack([self.preparation.unscale(one) for one in np.asarray(outputs)])
+        found: Array = np.std(values[..., 0] if values.shape[2] == 1 else values, axis=0)
+        return found
+
+    def _mc_passes(self) -> int:
+        """Passes with dropout left on that a prediction averages; 0: dropout is off."""
+        return 0 if self.spec.is_own else int(self.spec.options.get("mc_passes") or 0)
+
+    def _network(self, example: Array, *, is_averaged: bool = True) -> Network:
+        """The network as it predicts; `is_averaged`: over passes with dropout left on, where the study asked for that."""
         from lanework import models
         from lanework.cohort import devices
 
@@ -106,6 +158,8 @@ class Model:
             example=example,
             module=self.module,
         )
+        if is_averaged and (passes := self._mc_passes()):
+            net = models.monte_carlo(net, self.output_kind, passes=passes)
         return models.ensemble(net, self.output_kind) if self.members else net
 
     def sample(
