@@ -248,7 +248,8 @@ def _fill_in(config: RunConfig) -> RunConfig:
     if changes:
         train = train.model_copy(update=changes)
     if model.options.get("init") == "auto" and not model.is_own:
-        activation = model.options["activation"]
+        # Gated cells have no choice of activation: they squash by tanh.
+        activation = model.options.get("activation", "tanh")
         name = activation["name"] if isinstance(activation, Mapping) else activation
         row = CATALOG["activation"].get(name)
         init = row.facts["init"] if row else OWN_ACTIVATION_INIT
