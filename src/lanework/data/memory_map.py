@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -41,10 +43,10 @@ DTYPES = ("uint8", "float16", "float32", "float64")
 PREPARES = ("standard", "minmax", "none")
 READ_BYTES = 32 * 2**20
 """Bytes that are read at a time."""
-KEPT_BYTES = 512 * 2**20
-"""Bytes of a file that may stay mapped: what was read beyond that is let go of."""
-AROUND_BYTES = 2**16
-"""What the kernel maps around a page that is touched, at most."""
+MAPPED_BYTES = 256 * 2**20
+"""Files up to that size are read through their mapping, larger ones with system calls."""
+GAP_BYTES = 2**13
+"""Rows at most that far apart are read in one go."""
 STATISTICS_BYTES = 2**30
 """Bytes of training rows from which means and spreads are learned; more are sampled."""
 VAL_ROWS, VAL_BYTES = 10_000, 128 * 2**20
@@ -56,8 +58,10 @@ _BLOCK_ROWS = 256
 class MappedRows:
     """Rows of an array on disk, by number; the rest of the file is never looked at.
 
-    Pages that were read count as resident until they are let go of, so they are let go of from time to time; the kernel keeps
-    them in its cache as long as nobody needs the memory. A class because the mapping has a lifetime.
+    A small file is read through its mapping. Of a large one, pages that were touched would count as resident (and the kernel
+    maps up to megabytes around each), so its rows are read with system calls instead: what is resident is what was asked
+    for, and what the kernel keeps in its own cache it gives up when somebody needs the memory. A class because the open file
+    has a lifetime.
 
     Example:
         >>> part = MappedRows(np.arange(12.0, dtype=np.float32).reshape(6, 2), np.array([5, 0]))
@@ -75,10 +79,9 @@ class MappedRows:
             rows: Which of its rows, in which order; all of them by default.
             shape: Shape of one row, where it is another than that of the array (a channel axis).
         """
-        self._map = _mapping(source)
         self._source = np.asarray(source)
+        self._file = _File.under(source) if source.nbytes > MAPPED_BYTES else None
         self._rows = np.arange(len(source)) if rows is None else rows
-        self._touched = 0
         self.shape = (len(self._rows), *(source.shape[1:] if shape is None else shape))
         self.dtype = np.dtype(np.float32) if source.dtype == np.float64 else source.dtype
         self.ndim = len(self.shape)
@@ -100,7 +103,7 @@ class MappedRows:
         return back
 
     def read_into(self, rows: NDArray[Any], out: Array) -> None:
-        """Write rows by number to an array [len(rows), ...] of the right type."""
+        """Write rows by ascending number to an array [len(rows), ...] of the right type."""
         row_bytes = max(1, self._source.itemsize * int(np.prod(self._source.shape[1:])))
         step = max(1, READ_BYTES // row_bytes)
         flat = out.reshape(len(out), *self._source.shape[1:])
@@ -108,30 +111,74 @@ class MappedRows:
             wanted = self._rows[rows[first : first + step]]
             target = flat[first : first + step]
             if self._source.dtype == self.dtype:
-                # Another mode than clip would fill a copy first.
-                np.take(self._source, wanted, axis=0, out=target, mode="clip")
+                self._read(wanted, target)
             else:
-                target[:] = np.take(self._source, wanted, axis=0)
-            self._touched += len(wanted) * (row_bytes + AROUND_BYTES)
-            self._let_go()
+                raw = np.empty(target.shape, self._source.dtype)
+                self._read(wanted, raw)
+                target[:] = raw
 
-    def _let_go(self) -> None:
-        """Unmap what was read, when that may have become much."""
-        size = self._source.nbytes
-        if self._map is not None and size > KEPT_BYTES and self._touched > KEPT_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+    def _read(self, wanted: Rows, target: Array) -> None:
+        if self._file is None:
+            # Another mode than clip would fill a copy first.
+            np.take(self._source, wanted, axis=0, out=target, mode="clip")
+        else:
+            self._file.read(wanted, target.reshape(len(target), -1).view(np.uint8))
 
 
-def _mapping(source: Array) -> mmap.mmap | None:
-    """The mapping under an array that may be let go of; None for memory, and for maps with changes of their own."""
-    if isinstance(source, np.memmap) and source.mode == "c":
-        return None
-    base: Any = source
-    while isinstance(base, np.ndarray):
-        base = base.base
-    has_advice = hasattr(mmap, "MADV_DONTNEED")
-    return base if has_advice and isinstance(base, mmap.mmap) else None
+class _File:
+    """An open file of rows of equal length."""
+
+    def __init__(self, path: str, offset: int) -> None:
+        self._number = os.open(path, os.O_RDONLY)
+        self._offset = offset
+        weakref.finalize(self, os.close, self._number)
+
+    @classmethod
+    def under(cls, source: Array) -> _File | None:
+        """The file under a mapped array; None where there is none that holds the same rows."""
+        base: Any = source
+        while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
+            base = base.base
+        is_plain = isinstance(base, np.memmap) and base.mode != "c" and base.filename is not None
+        if not is_plain or not source.flags.c_contiguous or not hasattr(os, "preadv"):
+            return None
+        addresses = [array.__array_interface__["data"][0] for array in (source, base)]
+        try:
+            file = cls(str(base.filename), base.offset + addresses[0] - addresses[1])
+        except OSError:
+            return None
+        # The file may have been replaced since it was mapped.
+        first = np.empty((1, *source.shape[1:]), source.dtype)
+        file.read(np.zeros(1, np.intp), first.reshape(1, -1).view(np.uint8))
+        is_same = first.tobytes() == np.asarray(source[:1]).tobytes()
+        return file if is_same else None
+
+    def read(self, rows: Rows, out: NDArray[np.uint8]) -> None:
+        """Rows by ascending number to `out` [row, byte]; rows that lie close together in one go."""
+        size = out.shape[1]
+        view = memoryview(cast("Any", out.reshape(-1)))
+        breaks = (np.flatnonzero(np.diff(rows) * size > size + GAP_BYTES) + 1).tolist()
+        places = (self._offset + rows * size).tolist()
+        for start, end in zip([0, *breaks], [*breaks, len(rows)], strict=True):
+            if end - start == 1:
+                self._read_at(places[start], view[start * size : end * size])
+                continue
+            span = np.empty((int(rows[end - 1] - rows[start]) + 1, size), np.uint8)
+            self._read_at(places[start], memoryview(cast("Any", span.reshape(-1))))
+            np.take(span, rows[start:end] - rows[start], axis=0, out=out[start:end], mode="clip")
+
+    def _read_at(self, offset: int, out: memoryview) -> None:
+        done = os.preadv(self._number, (out,), offset)
+        while done < len(out):  # a signal came in between, or the span is very long
+            more = os.preadv(self._number, (out[done:],), offset + done)
+            if not more:
+                raise bad(
+                    "arrays on disk (NPY)",
+                    "must stay as they are while a study runs",
+                    got="a file that has become shorter",
+                    do="Put it back and go on with --resume.",
+                )
+            done += more
 
 
 def is_mapped(spec: DataSpec, *, arrays: Any = None) -> bool:
