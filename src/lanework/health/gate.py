@@ -1,0 +1,423 @@
+"""What the gate before training measures of one untrained network: pure functions, lanes are made of them elsewhere.
+
+Owns the looking (one pass over a few samples) and the short trainings; what follows from their numbers is said by `judge`. The
+network and its loss come in as functions. Must not import `recipes`, `models`, `data` or anything above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["Model", "Samples", "best_constants", "inspect", "jittered", "short_training", "zeroed"]
+
+Array: TypeAlias = Any  # of JAX within programs, of NumPy where they are called
+PyTree: TypeAlias = Any
+Hypers: TypeAlias = Mapping[str, Array]
+Numbers: TypeAlias = dict[str, Any]
+
+NUM_DRAWS = 8  # of weights far from the start, half of each kind
+NUM_NOISES = 16  # training passes averaged
+B1, B2, EPS = 0.9, 0.999, 1e-8
+
+
+class Model(NamedTuple):
+    """A network and its loss as pure functions.
+
+    Attributes:
+        apply: `(params, state, x, *, key, is_training, hypers, taps=None) -> (outputs, state)`.
+        losses: `(outputs, y, hypers) -> (losses [m], weight [m])`, a row for each sample or time step.
+        layer_names: First-level names of the parameters, in forward order.
+        changing: From `change(name, value) -> value` to an empty dict of taps that also change what passes.
+    """
+
+    apply: Callable[..., tuple[Array, PyTree]]
+    losses: Callable[..., tuple[Array, Array]]
+    layer_names: tuple[str, ...]
+    changing: Callable[[Callable[[str, Array], Array]], dict[str, Array]]
+
+
+class Samples(NamedTuple):
+    """Samples as the network takes them, x [sample, ...] and y [sample, ...]."""
+
+    x: Array
+    y: Array
+
+
+def mean_loss(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    samples: Samples,
+    *,
+    key: Array,
+    is_training: bool,
+    hypers: Hypers,
+    taps: dict[str, Array] | None = None,
+) -> tuple[Array, tuple[PyTree, Array]]:
+    """Mean loss of some samples, and the state and the outputs beside it."""
+    outputs, state = model.apply(
+        params, state, samples.x, key=key, is_training=is_training, hypers=hypers, taps=taps
+    )
+    return _mean(*model.losses(outputs, samples.y, hypers)), (state, outputs)
+
+
+def _mean(losses: Array, weight: Array) -> Array:
+    total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
+    return total / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def jittered(params: PyTree, key: Array, *, share: float = 0.1) -> PyTree:
+    """Weights a little off, so that nothing sits exactly on a kink or is exactly 0.
+
+    Each tensor moves by normal noise of `share` of its root mean square plus a tenth of that share.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(key, max(1, len(leaves)))
+    moved = []
+    for leaf, own in zip(leaves, keys, strict=False):
+        size = share * (jnp.sqrt(jnp.mean(jnp.square(leaf))) + 0.1)
+        moved.append(leaf + (size * jax.random.normal(own, leaf.shape)).astype(leaf.dtype))
+    return jax.tree.unflatten(tree, moved)
+
+
+def zeroed(x: Array) -> Array:
+    """Inputs that say nothing: zeros, padding (negative codes, NaN) left where it is."""
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return jnp.minimum(x, 0)
+    return jnp.where(jnp.isnan(x), x, jnp.zeros((), x.dtype))
+
+
+def inspect(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    *,
+    samples: Samples,
+    key: Array,
+    plain: Hypers,
+    active: Hypers,
+    has_gradient: bool,
+) -> Numbers:
+    """Look at an untrained network.
+
+    Args:
+        model: The network and its loss.
+        params: Its weights.
+        state: Its state.
+        samples: A few training samples.
+        key: Where noise starts.
+        plain: Hyperparameters with all regularisation off.
+        active: As the configuration has them.
+        has_gradient: Whether outputs can be differentiated by the inputs (not by codes, nor through padding).
+
+    Returns:
+        `loss`, `spread` of outputs over samples, `activations` and `gradients` [layer], `reach` (least and largest output, error of
+        row sums), `mixing` (training, evaluation), `noise` and `loudness`; see `judge`.
+    """
+    keys = jax.random.split(key, 5)
+    loss, (_, outputs) = mean_loss(
+        model, params, state, samples, key=keys[0], is_training=True, hypers=plain
+    )
+    off = jittered(params, keys[1])
+    mixed = {
+        name: _mixing(
+            model,
+            off,
+            state,
+            samples.x,
+            key=keys[2],
+            is_training=name == "training",
+            hypers=plain,
+            has_gradient=has_gradient,
+        )
+        for name in ("training", "evaluation")
+    }
+    size = jnp.max(jnp.abs(outputs)) + 1e-30
+    return {
+        "loss": loss,
+        "spread": jnp.max(jnp.max(outputs, axis=0) - jnp.min(outputs, axis=0)) / size,
+        **_by_layer(model, params, state, samples, key=keys[0], hypers=plain),
+        "reach": _reach(model, params, state, samples.x, key=keys[3], hypers=plain),
+        "mixing": mixed,
+        **_both_modes(model, off, state, samples.x, key=keys[4], hypers=active),
+    }
+
+
+def best_constants(model: Model, y: Array, constants: Array, *, hypers: Hypers) -> Array:
+    """Mean loss of constant outputs [constant, output], for the samples or steps with targets `y`."""
+
+    def one(constant: Array) -> Array:
+        return _mean(
+            *model.losses(jnp.broadcast_to(constant, (*y_rows(y), constant.size)), y, hypers)
+        )
+
+    return lax.map(one, constants)
+
+
+def y_rows(y: Array) -> tuple[int, ...]:
+    """Leading axes of outputs that belong to these targets: [sample], or [sample, time] for a class by step."""
+    is_class = jnp.issubdtype(y.dtype, jnp.integer)
+    return tuple(y.shape if is_class else y.shape[:-1])
+
+
+def _tapped_names(layer_names: Sequence[str], taps: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Layers that can be looked at, and the tap of each: after its activation where it has one."""
+    found = []
+    for name in layer_names:
+        after = f"{name}_activation"
+        tap = after if after in taps else name
+        if tap in taps:
+            found.append((name, tap))
+    return found
+
+
+def _by_layer(
+    model: Model, params: PyTree, state: PyTree, samples: Samples, *, key: Array, hypers: Hypers
+) -> Numbers:
+    """Spread of what each layer gives, and root mean square of a sample's gradient there.
+
+    Networks whose layers cannot be changed from outside give the gradient of their weights instead.
+    """
+
+    def look(params: PyTree, moves: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        taps = model.changing(lambda name, x: x + moves[name] if name in moves else x)
+        loss, _ = mean_loss(
+            model, params, state, samples, key=key, is_training=True, hypers=hypers, taps=taps
+        )
+        return loss, dict(taps)
+
+    shapes = jax.eval_shape(lambda p: look(p, {})[1], params)
+    moves = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+    (by_weight, by_move), taps = jax.grad(look, argnums=(0, 1), has_aux=True)(params, moves)
+    pairs = _tapped_names(model.layer_names, taps)
+    count = samples.x.shape[0]
+    return {
+        "activations": _stacked([jnp.std(taps[tap]) for _, tap in pairs]),
+        "gradients": _stacked([count * _rms([by_move[tap]]) for _, tap in pairs]),
+        "weight_gradients": _stacked(
+            [_rms(jax.tree.leaves(by_weight[name])) for name in model.layer_names]
+        ),
+    }
+
+
+def layer_taps(model: Model, params: PyTree, state: PyTree, x: Any, *, hypers: Hypers) -> list[str]:
+    """Names of the layers that `inspect` tells of, from shapes alone."""
+
+    def taps(params: PyTree, state: PyTree, x: Array) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        model.apply(
+            params, state, x, key=jax.random.key(0), is_training=True, hypers=hypers, taps=found
+        )
+        return found
+
+    return [
+        name for name, _ in _tapped_names(model.layer_names, jax.eval_shape(taps, params, state, x))
+    ]
+
+
+def _stacked(values: Sequence[Array]) -> Array:
+    return jnp.stack(values) if values else jnp.zeros((0,))
+
+
+def _rms(leaves: Sequence[Array]) -> Array:
+    count = sum(leaf.size for leaf in leaves)
+    return jnp.sqrt(
+        sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros(())) / max(1, count)
+    )
+
+
+def _reach(
+    model: Model, params: PyTree, state: PyTree, x: Array, *, key: Array, hypers: Hypers
+) -> Numbers:
+    """Least and largest output, and the error of row sums, under weights far from the start.
+
+    Half of the draws make all weights four times as large, half the last layer thirty times; what overflows is left out.
+    """
+    last = model.layer_names[-1]
+
+    def draw(number: Array) -> tuple[Array, Array, Array]:
+        own = jax.random.fold_in(key, number)
+        off = jittered(params, own, share=1.0)
+        is_whole = number % 2 == 0
+        scale = {name: jnp.where(is_whole, 4.0, 30.0 if name == last else 1.0) for name in off}
+        wild = {
+            name: jax.tree.map(lambda leaf: leaf * scale[name].astype(leaf.dtype), tree)
+            for name, tree in off.items()
+        }
+        outputs, _ = model.apply(wild, state, x, key=own, is_training=True, hypers=hypers)
+        is_good = jnp.isfinite(outputs)
+        sums = jnp.abs(jnp.sum(outputs, axis=-1) - 1.0)
+        return (
+            jnp.min(jnp.where(is_good, outputs, jnp.inf)),
+            jnp.max(jnp.where(is_good, outputs, -jnp.inf)),
+            jnp.max(jnp.where(jnp.isfinite(sums), sums, 0.0)),
+        )
+
+    low, high, error = lax.map(draw, jnp.arange(NUM_DRAWS))
+    return {"low": jnp.min(low), "high": jnp.max(high), "row_sum_error": jnp.max(error)}
+
+
+def _mixing(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    x: Array,
+    *,
+    key: Array,
+    is_training: bool,
+    hypers: Hypers,
+    has_gradient: bool,
+) -> Array:
+    """How much the first sample's output depends on the other samples, relative to what it depends on itself.
+
+    By the gradient with respect to the inputs; where there is none, by exchanging the other samples.
+    """
+
+    def first(x: Array) -> Array:
+        outputs, _ = model.apply(params, state, x, key=key, is_training=is_training, hypers=hypers)
+        return outputs[0]
+
+    if not has_gradient:
+        others = jnp.concatenate([x[:1], jnp.roll(x[1:], 1, axis=0)])
+        here, there = first(x), first(others)
+        return jnp.max(jnp.abs(here - there)) / (jnp.max(jnp.abs(here)) + 1e-30)
+    weights = jax.random.normal(jax.random.fold_in(key, 1), jax.eval_shape(first, x).shape)
+    grads = jnp.abs(jax.grad(lambda x: jnp.sum(first(x) * weights))(x))
+    return jnp.max(grads[1:]) / (jnp.max(grads) + 1e-30)
+
+
+def _both_modes(
+    model: Model, params: PyTree, state: PyTree, x: Array, *, key: Array, hypers: Hypers
+) -> Numbers:
+    """Difference of two evaluations, and size of outputs at evaluation relative to their mean in training."""
+
+    def outputs(number: Array, is_training: bool) -> Array:
+        own = jax.random.fold_in(key, number)
+        return model.apply(params, state, x, key=own, is_training=is_training, hypers=hypers)[0]
+
+    here, there = outputs(jnp.int32(0), False), outputs(jnp.int32(1), False)
+    zero = jnp.zeros_like(here)
+    noisy = lax.fori_loop(0, NUM_NOISES, lambda i, total: total + outputs(i, True), zero)
+    size = jnp.max(jnp.abs(here)) + 1e-30
+    return {
+        "noise": jnp.max(jnp.abs(here - there)) / size,
+        "loudness": _rms([here]) / (_rms([noisy / NUM_NOISES]) + 1e-30),
+    }
+
+
+# ---- short trainings -------------------------------------------------------------------------
+
+
+class Course(NamedTuple):
+    """What one short training is to do.
+
+    Attributes:
+        rows: Rows of the samples in each batch, int32 [step, row].
+        judged: Rows on which it is judged, int32 [row].
+        rate: Learning rate at the start; it falls to a tenth.
+        is_zeroed: Whether inputs are replaced by zeros.
+    """
+
+    rows: Array
+    judged: Array
+    rate: Array
+    is_zeroed: Array
+
+
+def short_training(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    course: Course,
+    *,
+    samples: Samples,
+    key: Array,
+    hypers: Hypers,
+) -> Numbers:
+    """Train with Adam for a few steps, regularisation off, and look what came of it.
+
+    Args:
+        model: The network and its loss.
+        params: Weights at the start.
+        state: State at the start.
+        course: What is trained on and how fast.
+        samples: All samples that rows may name.
+        key: Where noise starts.
+        hypers: Hyperparameters with all regularisation off.
+
+    Returns:
+        `losses` [step], `training` and `evaluation` loss of the judged rows in both modes; for each tensor `moved` (how far, relative to
+        its size) and `twins` (whether all its units are equal).
+
+    Source:
+        Kingma and Ba 2014, https://arxiv.org/abs/1412.6980
+    """
+    x = jnp.where(course.is_zeroed, zeroed(samples.x), samples.x)
+    count = course.rows.shape[0]
+
+    def take(rows: Array) -> Samples:
+        return Samples(jnp.take(x, rows, axis=0), jnp.take(samples.y, rows, axis=0))
+
+    def objective(params: PyTree, state: PyTree, rows: Array, key: Array) -> tuple[Array, PyTree]:
+        loss, (state, _) = mean_loss(
+            model, params, state, take(rows), key=key, is_training=True, hypers=hypers
+        )
+        return loss, state
+
+    def step(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        params, state, first, second, losses = carry
+        own = jax.random.fold_in(key, i)
+        (loss, state), grads = jax.value_and_grad(objective, has_aux=True)(
+            params, state, course.rows[i], own
+        )
+        first = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, first, grads)
+        second = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * jnp.square(g), second, grads)
+        rate = course.rate * (1.0 - 0.9 * i / count)
+        one, two = 1.0 - B1 ** (i + 1.0), 1.0 - B2 ** (i + 1.0)
+        params = jax.tree.map(
+            lambda p, m, v: p - (rate * (m / one) / (jnp.sqrt(v / two) + EPS)).astype(p.dtype),
+            params,
+            first,
+            second,
+        )
+        return params, state, first, second, losses.at[i].set(loss)
+
+    empty = jax.tree.map(jnp.zeros_like, params)
+    carry = (params, state, empty, empty, jnp.zeros((count,), jnp.float32))
+    after, state, _, _, losses = lax.fori_loop(0, count, step, carry)
+    judged = take(course.judged)
+
+    def judge(is_training: bool) -> Array:
+        return mean_loss(
+            model, after, state, judged, key=key, is_training=is_training, hypers=hypers
+        )[0]
+
+    return {
+        "losses": losses,
+        "training": judge(True),
+        "evaluation": judge(False),
+        "moved": _stacked(
+            [
+                _moved(a, b)
+                for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True)
+            ]
+        ),
+        "twins": _stacked([_twins(leaf) for leaf in jax.tree.leaves(after)]),
+    }
+
+
+def _moved(before: Array, after: Array) -> Array:
+    return jnp.max(jnp.abs(after - before)) / (jnp.max(jnp.abs(before)) + 1e-12)
+
+
+def _twins(leaf: Array) -> Array:
+    """Whether a kernel's units (its last axis) are all equal; never for a tensor with a single unit or without inputs."""
+    if leaf.ndim < 2 or leaf.shape[-1] < 2:
+        return jnp.zeros(())
+    apart = jnp.max(jnp.abs(leaf - leaf[..., :1]))
+    return (apart <= 1e-6 * jnp.max(jnp.abs(leaf))).astype(jnp.float32)
