@@ -20,6 +20,8 @@ def text(prepared: Prepared) -> str:
         seconds, _ = plan.expected_seconds(laid.estimate, laid.bucket.key)
         total += seconds
         lines += ["", *_bucket_lines(prepared, laid, seconds)]
+    loaded = dict.fromkeys(prepared.loaded.values())
+    lines += ["", *(f"Starts from {text}" for text in loaded)] if loaded else []
     lines += ["", *(f"Warning: {text}" for text in prepared.warnings)] if prepared.warnings else []
     lines += [
         "",

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lanework import data as data_package
-from lanework import own_code, recipes
+from lanework import models, own_code, recipes
 from lanework.catalog import CATALOG
-from lanework.cohort import devices, history, ordering, plan, program
+from lanework.cohort import assemble, devices, history, ordering, plan, program
 from lanework.cohort.program import Strategy
 from lanework.errors import DataError, Problem, SpecError
 from lanework.recipes import curvature
@@ -50,6 +50,7 @@ class Prepared:
         asked: Hash of the study as it was given.
         rates: How each `learning_rate: auto` was found, see `rates.resolve_auto`.
         folds: By number of a data set that holds all folds of a cross-validation, those folds.
+        loaded: By number of an arm that starts from a weights file, what became of it.
     """
 
     spec: StudySpec
@@ -64,6 +65,7 @@ class Prepared:
     asked: str = ""
     rates: tuple[Mapping[str, Any], ...] = ()
     folds: Mapping[int, tuple[data_package.Dataset, ...]] = field(default_factory=dict)
+    loaded: Mapping[int, str] = field(default_factory=dict)
 
     def dataset_of(self, bucket: plan.Bucket, run: int) -> data_package.Dataset:
         """The data that one run of a bucket was trained and judged on."""
@@ -141,7 +143,28 @@ def prepare(
     return Prepared(
         *(spec, content_hash(spec), arms, datasets, metric, tuple(laid), memory, module, told),
         folds=folds,
+        loaded=_loaded(arms, datasets, data_of_arm, module=module),
     )
+
+
+def _loaded(
+    arms: Sequence[Arm],
+    datasets: Sequence[data_package.Dataset],
+    data_of_arm: Sequence[int],
+    *,
+    module: Any,
+) -> dict[int, str]:
+    """What became of the weights files that arms start from, each told once read."""
+    told: dict[str, str] = {}
+    found = {}
+    for arm in arms:
+        if arm.config.model.weights is not None:
+            key = f"{data_of_arm[arm.index]} {arm.config.model.model_dump_json()}"
+            if key not in told:
+                dataset = datasets[data_of_arm[arm.index]]
+                told[key] = assemble.told_start(arm.config, dataset, module=module)
+            found[arm.index] = told[key]
+    return found
 
 
 def _check_metrics(spec: StudySpec, datasets: Sequence[data_package.Dataset]) -> None:
@@ -206,6 +229,16 @@ def _recipe_problems(train: TrainSpec, laid: Laid, shapes: Any) -> list[Problem]
         train.optimizer.name, laid.estimate.num_params, laid.strategy.width
     ):
         problems.append(Problem("train.optimizer", text))
+    for place, pattern in enumerate(train.freeze):
+        bare = pattern.removeprefix("!")
+        if not recipes.matches(shapes, bare):
+            known = ", ".join(recipes.matches(shapes, "*")[:8])
+            text = f"must fit the path of a parameter, got {pattern!r}. The network has {known}."
+            problems.append(Problem(f"train.freeze[{place}]", text))
+    paths = recipes.matches(shapes, "*")
+    if train.unfreeze is None and all(recipes.selected(path, train.freeze) for path in paths):
+        text = 'must leave something to train, got patterns that fit all parameters. Add "!output/*", or unfreeze.'
+        problems.append(Problem("train.freeze", text))
     for place, group in enumerate(train.groups):
         if not recipes.matches(shapes, group.match):
             known = ", ".join(recipes.matches(shapes, "*")[:8])
@@ -298,4 +331,5 @@ def identity(prepared: Prepared, bucket: plan.Bucket) -> object:
         sorted(plan.used_strengths(bucket)),
         bucket.boundaries,
         prepared.datasets[bucket.data].fingerprint,
+        [models.weights_fingerprint(spec.weights) for spec in bucket.inits if spec.weights],
     )

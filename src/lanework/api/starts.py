@@ -76,6 +76,7 @@ def _groups(prepared: Prepared) -> list[list[Arm]]:
         row = CATALOG["net"].get(model.net)
         traced = {hyper.name for hyper in row.hypers if hyper.traced} if row else set()
         kept = {name: value for name, value in model.options.items() if name not in traced}
+        kept |= {"weights": model.weights, "head": model.head}
         text = json.dumps([model.net, kept, arm.config.data.model_dump(mode="json")], default=str)
         groups.setdefault(text, []).append(arm)
     return list(groups.values())
@@ -103,7 +104,18 @@ def _init_text(options: Mapping[str, Any]) -> str:
 
 
 def _why(prepared: Prepared, arm: Arm) -> str:
-    """Where the initial weights come from, as a sentence."""
+    """Where the initial weights come from, as a sentence or two."""
+    loaded = prepared.loaded.get(arm.index)
+    fresh = _why_fresh(prepared, arm)
+    return (
+        f"Weights start from {loaded} What is new: {fresh[0].lower()}{fresh[1:]}"
+        if loaded
+        else fresh
+    )
+
+
+def _why_fresh(prepared: Prepared, arm: Arm) -> str:
+    """Where weights come from that are drawn."""
     model = arm.config.model
     if model.is_own or "init" not in model.options:
         return "Weights start as the network itself says."

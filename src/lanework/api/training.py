@@ -123,6 +123,8 @@ def _describe(session: Session, *, resume: bool) -> None:
         store.add_event(None, 0, "rate_found", text, found)
     for text in prepared.warnings:
         store.add_event(None, 0, "warning", text, {})
+    for text in dict.fromkeys(prepared.loaded.values()):
+        store.add_event(None, 0, "weights_loaded", text, {})
     rows = [
         RunRow(
             run.run,

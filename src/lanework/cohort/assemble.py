@@ -60,6 +60,17 @@ def network(
     return models.start_from(net, spec.weights, head=spec.head)[0]
 
 
+def told_start(config: RunConfig, dataset: Dataset, *, module: Any = None) -> str:
+    """What was loaded from the weights file of a configuration, what is new and what did not fit; empty without one."""
+    spec, loss = config.model, config.train.loss
+    if spec.weights is None:
+        return ""
+    outputs = num_outputs(loss.name if loss else "", dataset)
+    fresh = spec.model_copy(update={"weights": None})
+    net = network(fresh, dataset, outputs=outputs, module=module, train=config.train)
+    return models.start_from(net, spec.weights, head=spec.head)[1].text()
+
+
 def example_rows(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarray:
     """Rows of training samples to look at before the first step, evenly spread over the training part."""
     num_train = len(dataset.train)

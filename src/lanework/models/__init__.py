@@ -12,7 +12,8 @@ from lanework.models.ensemble import ensemble, mean_prediction
 from lanework.models.network import NETS, network
 from lanework.models.signals import signal_layers, signals
 from lanework.models.starting import needs_data
-from lanework.models.transfer import start_from
+from lanework.models.transfer import fingerprint as weights_fingerprint
+from lanework.models.transfer import start_from, to_torchvision
 
 __all__ = [
     "NETS",
@@ -29,4 +30,6 @@ __all__ = [
     "signal_layers",
     "signals",
     "start_from",
+    "to_torchvision",
+    "weights_fingerprint",
 ]
