@@ -20,6 +20,9 @@ class Input:
     num_numeric: int = 4
     cardinalities: tuple[int, ...] = ()
     grid: tuple[int, ...] = ()
+    kind: str = "table"
+    vocabulary: int = 0
+    is_stepwise: bool = False
 
 
 def choice(kind: str, name: str, **options: Any) -> Any:

@@ -73,15 +73,27 @@ def test_loss_falls_along_its_gradient_and_survives_large_outputs(name: str):
     assert np.all(np.isfinite(pull(jnp.ones(4))[0]))
 
 
-@pytest.mark.parametrize("name", CATALOG["loss"])
-@pytest.mark.parametrize("net", CATALOG["net"])
-def test_net_learns_xor_with_every_loss(net: str, name: str):
+OF_NETS = {
+    "cnn": {"channels": (16,), "dense": (16,)},
+    "resnet": {"depth": 8, "width": 4},
+    "plain": {"depth": 8, "width": 4},
+    "transformer": {"width": 16},
+}
+SEQUENCE_NETS = ("rnn", "gru", "lstm", "transformer")
+LEARNS = [("mlp", name) for name in CATALOG["loss"]]
+LEARNS += [(net, "cross_entropy") for net in CATALOG["net"] if net != "mlp"]
+
+
+@pytest.mark.parametrize(("net", "name"), LEARNS)
+def test_net_learns_xor(net: str, name: str):
     x, y = probes.xor()
-    if net == "cnn":  # the two numbers as a picture of 2 x 2 pixels
+    options, kind = OF_NETS.get(net, {"hidden": (16,)}), "table"
+    if net in ("cnn", "resnet", "plain"):  # the two numbers as a picture of 2 x 2 pixels
         x = jnp.concatenate([x, jnp.zeros_like(x)], axis=1).reshape(16, 2, 2, 1)
-    options = {"hidden": (16,)} if net == "mlp" else {"channels": (16,), "dense": (16,)}
+    elif net in SEQUENCE_NETS:  # one number after the other
+        x, kind = x[:, :, None], "series"
     built = models.network(
-        probes.model(net, **options), input=probes.Input(shape=x.shape[1:]), num_outputs=2
+        probes.model(net, **options), input=probes.Input(x.shape[1:], kind=kind), num_outputs=2
     )
     per_sample = recipes.loss(probes.choice("loss", name), task="classification")
     rule = recipes.rule(probes.choice("optimizer", "adam"))

@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax.numpy as jnp
+
 from lanework.models import dropout, layers, norms, parts
 from lanework.models.base import (
+    Array,
     Input,
     Layer,
     ModelSpec,
@@ -24,7 +27,8 @@ from lanework.models.base import (
 def mlp(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
     """Fully connected layers: dense, normalisation, activation, dropout for each width, then the output layer.
 
-    Images are flattened; category codes go through embeddings first.
+    Images are flattened, and so are windows of a series, whose padded steps count as zeros; category codes go through
+    embeddings first.
 
     Args:
         spec: Options of the catalogue row `mlp`.
@@ -34,6 +38,9 @@ def mlp(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
     Returns:
         The pure functions.
 
+    Raises:
+        SpecError: What comes in is tokens, or has a target for each step; or the normalisation needs feature maps.
+
     Source:
         Rumelhart, Hinton and Williams 1986, Learning representations by back-propagating errors.
     """
@@ -42,14 +49,29 @@ def mlp(spec: ModelSpec, *, input: Input, num_outputs: int) -> Network:
             "model.norm",
             "instance must be over the pixels of feature maps, got net: mlp, which has none. Use layer or group.",
         )
+    if input.kind == "tokens" or input.is_stepwise:
+        what = "tokens" if input.kind == "tokens" else "a target for each step"
+        refuse(
+            "model.net",
+            f"mlp must get numbers and give one answer per sample, got {what}. "
+            "Use net: gru (or rnn, lstm, transformer).",
+        )
     built: list[Layer] = []
     size = math.prod(input.shape)
+    if input.kind == "series":
+        built.append(plain("padding", without_padding))
     if input.cardinalities:
         built.append(layers.embeddings("embed", input.cardinalities, num_numeric=input.num_numeric))
         size = input.num_numeric + sum(map(layers.embedding_width, input.cardinalities))
     elif len(input.shape) != 1:
         built.append(plain("flatten", layers.flatten))
     return chain(built + head(spec, size, widths=option(spec, "hidden"), num_outputs=num_outputs))
+
+
+def without_padding(x: Array) -> Array:
+    """A series [batch, time, channel] with zeros where a step is padding (NaN in every channel)."""
+    is_padding = jnp.all(jnp.isnan(x), axis=-1, keepdims=True)
+    return jnp.where(is_padding, 0.0, x)
 
 
 def head(spec: ModelSpec, size: int, *, widths: Any, num_outputs: int) -> list[Layer]:
