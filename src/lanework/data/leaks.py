@@ -6,6 +6,7 @@ Owns hints, never decisions: nothing is removed. numpy only.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from numpy.typing import NDArray
 from lanework.data.messages import count, share
 from lanework.data.types import Array, Column, Rows, Table
 
-__all__ = ["capped_hint", "duplicate_hints", "giveaway_hints", "id_hints", "raw_rows", "row_hashes"]
+__all__ = [
+    "capped_hint",
+    "duplicate_hints",
+    "giveaway_hints",
+    "group_hints",
+    "id_hints",
+    "raw_rows",
+    "row_hashes",
+]
 
 _MAX_ROWS = 4000
 _NUM_BINS = 64
@@ -21,6 +30,13 @@ _MIN_ROWS = 40
 _GIVEAWAY = 0.99
 _ID_NAME = re.compile(r"(.*[_ .-])?id", re.IGNORECASE)
 _MIN_IDS = 20
+_GROUP_NAME = re.compile(
+    r"(.*[_ .-])?(id|patient|subject|person|participant|user|customer|client|household|session|"
+    r"account|device|sensor|speaker|writer|author|group)([_ .-]?(id|no|nr|number|code|name))?",
+    re.IGNORECASE,
+)
+_ROWS_PER_GROUP = 1.5
+_SEEN = 0.5
 
 
 def row_hashes(x: Array) -> NDArray[np.uint64]:
@@ -45,13 +61,16 @@ def row_hashes(x: Array) -> NDArray[np.uint64]:
     return hashes
 
 
-def duplicate_hints(train: Array, *, val: Array, test: Array) -> tuple[str, ...]:
+def duplicate_hints(
+    train: Array, *, val: Array, test: Array, is_image: bool = False
+) -> tuple[str, ...]:
     """Sentences about samples that appear in more than one part, or often in train.
 
     Args:
         train: Prepared inputs [n, ...] of each part.
         val: See ``train``.
         test: See ``train``.
+        is_image: Samples are images, which are compared byte for byte.
 
     Returns:
         One sentence for each part concerned.
@@ -64,7 +83,13 @@ def duplicate_hints(train: Array, *, val: Array, test: Array) -> tuple[str, ...]
             have = "has" if num_seen == 1 else "have"
             hints.append(
                 f"{num_seen} of {count(len(x), f'{name} row')} ({share(num_seen, len(x))}) {have} "
-                "the same features as a training row; results on such rows may flatter."
+                "the same features as a training row; results on such rows may flatter. "
+                + (
+                    "Remove these images from one of the parts."
+                    if is_image
+                    else "If they are the same thing twice, remove one, or keep both in one part by split: "
+                    "{group: COLUMN}."
+                )
             )
     num_repeated = len(train) - len(known)
     if num_repeated:
@@ -94,24 +119,68 @@ def raw_rows(table: Table, *, like: Table) -> Array:
     return np.stack(columns, axis=1)
 
 
-def id_hints(features: Table | Array, names: tuple[str, ...]) -> tuple[str, ...]:
+def group_hints(
+    features: Table | Array, names: tuple[str, ...], *, train: Rows, val: Rows
+) -> dict[str, str]:
+    """Columns that name what rows belong to (a patient, a session) and whose values stand in several parts.
+
+    Args:
+        features: The raw features.
+        names: Column names of a matrix.
+        train: Rows of the training part.
+        val: Rows of the validation part.
+
+    Returns:
+        Column to sentence. Looked at are columns called so (``patient``, ``user_id``), of text or
+        whole numbers, with at least 20 values that repeat.
+    """
+    found = {}
+    for name, values, _ in _columns(features, names):
+        known = values[train]
+        is_whole = values.dtype.kind != "f" or bool(np.all(values == np.round(values)))
+        if not (_GROUP_NAME.fullmatch(name) and is_whole and len(val)):
+            continue
+        seen = np.unique(known)
+        num_values = len(np.unique(values))
+        num_inside = int(np.isin(values[val], seen).sum())
+        is_repeated = _ROWS_PER_GROUP * num_values <= len(values)
+        if num_values < _MIN_IDS or not is_repeated or num_inside < _SEEN * len(val):
+            continue
+        found[name] = (
+            f"Column '{name}' looks like an id of what rows belong to: {num_values} values, "
+            f"{len(values) / num_values:.1f} rows each; {share(num_inside, len(val))} of the validation rows share "
+            "theirs with a training row, so results may flatter for new ones. Use split: "
+            f"{{group: {name}}}."
+        )
+    return found
+
+
+def _columns(features: Table | Array, names: tuple[str, ...]) -> list[tuple[str, Array, str]]:
+    """Name, cells and kind of each column; none for images."""
+    if isinstance(features, Table):
+        return [(column.name, column.values, column.kind) for column in features.columns]
+    if features.ndim == 2:
+        return [(name, features[:, i], "numeric") for i, name in enumerate(names)]
+    return []
+
+
+def id_hints(
+    features: Table | Array, names: tuple[str, ...], *, known: Collection[str] = ()
+) -> tuple[str, ...]:
     """Sentences about columns that look like ids: consecutive whole numbers, or called id.
 
     Args:
         features: The raw features.
         names: Column names of a matrix.
+        known: Columns of which it was told already.
 
     Returns:
         One sentence for each such column.
     """
-    if isinstance(features, Table):
-        columns = [(column.name, column.values, column.kind) for column in features.columns]
-    elif features.ndim == 2:
-        columns = [(name, features[:, i], "numeric") for i, name in enumerate(names)]
-    else:
-        return ()
     hints = []
-    for name, values, kind in columns:
+    for name, values, kind in _columns(features, names):
+        if name in known:
+            continue
         is_counted = kind == "numeric" and _is_consecutive(values)
         if not is_counted and not _ID_NAME.fullmatch(name):
             continue

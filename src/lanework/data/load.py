@@ -18,6 +18,7 @@ from lanework.data.folds import aligned
 from lanework.data.images import own_parts
 from lanework.data.memory_map import is_mapped, load_mapped, mapped_problems
 from lanework.data.messages import bad, count, listed, share
+from lanework.data.order import order_hints
 from lanework.data.padded import describe_lengths, prepare_sequences, without_empty
 from lanework.data.parting import Keys, reading_spec, split_keys, split_parts
 from lanework.data.prepare import Preparation, learn_images
@@ -481,14 +482,16 @@ def _prepare_images(
         raise bad(
             "test images", "must be bytes as in training", got=str(raw[2].dtype), do="Convert."
         )
+    # Folds scale bytes each in its own way, while a program has one way for all: they come scaled.
+    stays_bytes = is_bytes and spec.split.folds is None
     record = Preparation(
-        "bytes" if is_bytes else "images",
+        "bytes" if stays_bytes else "images",
         raw[0].shape[1:],
         channel_shift=tuple(shift.tolist()),
         channel_scale=tuple(scale.tolist()),
     )
     info = InputInfo(record.shape, 0, (), kind="image")
-    if is_bytes:
+    if stays_bytes:
         factor = (1.0 / scale).astype(np.float32)
         return _Inputs(record, raw, info, factor, (-shift / scale).astype(np.float32)), ()
     x = tuple(record.transform(rows) for rows in raw)
@@ -595,6 +598,50 @@ def _compared(
     )
 
 
+def _hints(
+    loaded: Loaded,
+    coded: _Coded,
+    parts: Parts,
+    *,
+    name: str,
+    y: tuple[Array, ...],
+    inputs: _Inputs,
+    held: tuple[Loaded, Array] | None,
+    keys: Keys,
+) -> tuple[str, ...]:
+    """Signs of leakage and other trouble, as sentences."""
+    features = loaded.features
+    is_classes = coded.task == "classification"
+    is_image = isinstance(features, np.ndarray) and features.ndim > 2
+    compared = _compared(loaded, parts, held=held, prepared=inputs.parts)
+    hints = leaks.duplicate_hints(compared[0], val=compared[1], test=compared[2], is_image=is_image)
+    if isinstance(features, Table | np.ndarray):
+        groups: dict[str, str] = {}
+        if keys.groups is None and keys.order is None:
+            groups = leaks.group_hints(features, loaded.names, train=parts.train, val=parts.val)
+        hints += tuple(groups.values())
+        hints += leaks.id_hints(features, loaded.names, known=groups)
+    target = coded.y if is_classes else coded.y[:, 0] if coded.y.shape[1] == 1 else None
+    num_classes = len(coded.classes.names)
+    if isinstance(features, Table | np.ndarray) and target is not None:
+        hints += leaks.giveaway_hints(
+            features,
+            loaded.names,
+            y=target,
+            num_classes=num_classes,
+            rows=np.concatenate([parts.train, parts.val]),
+        )
+    if target is not None and target.ndim == 1:
+        is_by_order = keys.order is not None and bool(np.all(np.diff(keys.order) >= 0))
+        is_kept = keys.groups is not None or keys.order is not None
+        hints += order_hints(
+            target, num_classes=num_classes, is_by_order=is_by_order, is_grouped=is_kept
+        )
+    if not is_classes:
+        hints += leaks.capped_hint(y[0][:, 0], name)
+    return hints
+
+
 def _describe(
     loaded: Loaded,
     coded: _Coded,
@@ -613,20 +660,7 @@ def _describe(
         of_sequences = describe_lengths(features, num_tokens=len(inputs.record.alphabet))
     named = list(zip(("train", "val", "test"), y, strict=True))
     is_classes = coded.task == "classification"
-    compared = _compared(loaded, parts, held=held, prepared=inputs.parts)
-    hints = leaks.duplicate_hints(compared[0], val=compared[1], test=compared[2])
-    if not isinstance(features, Sequences):
-        hints += leaks.id_hints(features, loaded.names)
-    if not isinstance(features, Sequences) and (is_classes or coded.y.shape[1] == 1):
-        hints += leaks.giveaway_hints(
-            features,
-            loaded.names,
-            y=coded.y if is_classes else coded.y[:, 0],
-            num_classes=len(coded.classes.names),
-            rows=np.concatenate([parts.train, parts.val]),
-        )
-    if not is_classes:
-        hints += leaks.capped_hint(y[0][:, 0], name)
+    hints = _hints(loaded, coded, parts, name=name, y=y, inputs=inputs, held=held, keys=keys)
     info = inputs.input
     return {
         "baseline": summary.describe_baseline(named, num_classes=len(coded.classes.names)),
