@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lanework.api import Progress
+    from lanework.api.check import Check
 
 NO_GOOD_RUN, BAD_REQUEST, INTERRUPTED = 1, 2, 130
 LINE_EVERY_S = 5.0
@@ -126,6 +127,12 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the path of the report.")
     ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not look at every configuration first.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Do not train where that look finds a fault.")
+    ] = False,
 ) -> None:
     """Train a study, write its report and say where it is."""
     if resume and overwrite:
@@ -143,6 +150,9 @@ def run(
                 resume=resume,
                 overwrite=overwrite,
                 progress=watcher,
+                check=not no_check,
+                is_strict=strict,
+                on_check=None if quiet else _tell_check,
             )
     except KeyboardInterrupt:
         print(_how_to_resume(study, out), file=sys.stderr)
@@ -157,6 +167,13 @@ def run(
         raise typer.Exit(NO_GOOD_RUN)
 
 
+def _tell_check(found: Check) -> None:
+    """What the gate says before training: its count, and what is not as it should be."""
+    print(f"check: {found.summary()}", file=sys.stderr)
+    if doubtful := found.text(passed=False):
+        print(doubtful, file=sys.stderr)
+
+
 def _how_to_resume(study: Path, out: Path | None) -> str:
     where = f" --out {out}" if out else ""
     return f"Interrupted. What is done is saved; go on with: lanework run {study}{where} --resume"
@@ -168,6 +185,64 @@ def plan(study: StudyFile, *, memory: Memory = None) -> None:
     from lanework import api
 
     print(api.Study.from_file(study).plan(memory=memory).text())
+
+
+@app.command()
+def describe(
+    study: StudyFile,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain values as JSON.")] = False,
+    memory: Memory = None,
+) -> None:
+    """Print the networks of a study: layers, shapes, parameters, multiply-adds, memory per lane."""
+    import json
+
+    from lanework import api
+
+    found = api.Study.from_file(study).describe(memory=memory)
+    print(json.dumps(found.record(), indent=1) if as_json else found.text())
+
+
+@app.command()
+def check(
+    study: StudyFile,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain values as JSON.")] = False,
+    memory: Memory = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
+    ] = False,
+) -> None:
+    """Look at every configuration of a study before training: data, networks, gradients, rates."""
+    import json
+
+    from lanework import api
+
+    try:
+        with _display(is_quiet=quiet or as_json) as watcher:
+            found = api.Study.from_file(study).check(memory=memory, progress=watcher)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    print(json.dumps(found.record(), indent=1) if as_json else _check_text(found))
+    if not found.is_good:
+        raise typer.Exit(NO_GOOD_RUN)
+
+
+def _check_text(found: Check) -> str:
+    """The items of the gate, levels in colour on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = f"{found.text()}\n\n{found.summary()}"
+    if not sys.stdout.isatty():
+        return text
+    coloured = Text(text)
+    for level, style in (("pass", "green"), ("warn", "yellow"), ("fail", "bold red")):
+        coloured.highlight_regex(rf"(?m)^{level}\b", style)
+    console = Console()
+    with console.capture() as capture:
+        console.print(coloured, end="")
+    return capture.get()
 
 
 def _at_least_one(value: int | None) -> int | None:

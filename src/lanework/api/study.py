@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from lanework.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lanework.api.describe import Description
+    from lanework.api.check import Check
     from lanework.api.preparing import Prepared
     from lanework.api.session import Watcher
     from lanework.export import Model
@@ -133,6 +135,50 @@ class Study:
         prepared = self._prepare(rates.stand_in(self.spec), memory=None, known=None)
         return starts.text(starts.starts(prepared, is_measured=True))
 
+    def describe(self, *, memory: float | None = None) -> Description:
+        """The study's networks: layers, shapes, parameters, multiply-adds, memory of a lane; trains nothing.
+
+        Args:
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+        """
+        from lanework.api import describe
+
+        spec = self.spec
+        if specs.may_have_auto(spec):
+            from lanework.api import rates
+
+            spec = rates.stand_in(spec)
+        return describe.describe(self._prepare(spec, memory=memory, known=None))
+
+    def check(self, *, memory: float | None = None, progress: Watcher | None = None) -> Check:
+        """Look at every configuration before training: data, networks, gradients, learning rates; takes seconds.
+
+        Args:
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+            progress: Told what is being done.
+
+        Returns:
+            What was found, worst first; `print(found.text())`.
+
+        Raises:
+            SpecError: The study asks for something impossible.
+            DataError: The data cannot be used.
+        """
+        from lanework.api import check, rates
+        from lanework.api.session import announce
+
+        begun = time.perf_counter()
+        spec, unknown = self.spec, frozenset[int]()
+        if specs.may_have_auto(spec):
+            arms = specs.expand(spec)
+            auto = (arm.index for arm in arms if arm.config.train.learning_rate == rates.AUTO)
+            spec, unknown = rates.stand_in(spec), frozenset(auto)
+        return check.check(
+            self._prepare(spec, memory=memory, known=None),
+            tell=lambda text: announce(progress, text, begun=begun),
+            unknown=unknown,
+        )
+
     def run(
         self,
         folder: str | Path | None = None,
@@ -143,6 +189,9 @@ class Study:
         progress: Watcher | None = None,
         is_monitored: bool = True,
         snapshot_every_s: float = 15.0,
+        check: bool = False,
+        is_strict: bool = False,
+        on_check: Callable[[Check], None] | None = None,
     ) -> Results:
         """Train the whole study and leave its folder complete.
 
@@ -154,12 +203,15 @@ class Study:
             progress: Called after each segment.
             is_monitored: Whether layers are watched (at most a few per cent of the time).
             snapshot_every_s: Seconds between snapshots to resume from; 0 saves one after each evaluation.
+            check: Look at every configuration first (see `check`); what failed becomes a warning of the study.
+            is_strict: Do not train where something failed.
+            on_check: Called with what was found, before training.
 
         Returns:
             The results.
 
         Raises:
-            SpecError: The study asks for something impossible.
+            SpecError: The study asks for something impossible, or the check failed and is strict.
             DataError: The data cannot be used.
             StoreError: The folder holds another study, or a complete one.
         """
@@ -176,12 +228,24 @@ class Study:
 
         clock = {"import": time.perf_counter() - begun}
         mark = time.perf_counter()
+        checked = None
+        if check and known is None:
+            checked = self.check(memory=memory, progress=progress)
+            if on_check is not None:
+                on_check(checked)
+            if is_strict:
+                checked.insist()
+            clock["check"] = time.perf_counter() - mark
+            mark = time.perf_counter()
         spec, found = self._with_rates(target, known=known, memory=memory, progress=progress)
         if found and known is None:
             clock["search"] = time.perf_counter() - mark
             mark = time.perf_counter()
         prepared = self._prepare(spec, memory=memory, known=known, is_monitored=is_monitored)
         prepared = replace(prepared, asked=specs.content_hash(self.spec), rates=tuple(found))
+        if checked is not None:
+            warnings = (*prepared.warnings, *checked.warnings())
+            prepared = replace(prepared, check=checked.record(), warnings=warnings)
         clock["prepare"] = time.perf_counter() - mark
         if known is not None:
             training.check_same(target, prepared)
@@ -425,6 +489,9 @@ def run(
     progress: Watcher | None = None,
     is_monitored: bool = True,
     snapshot_every_s: float = 15.0,
+    check: bool = False,
+    is_strict: bool = False,
+    on_check: Callable[[Check], None] | None = None,
 ) -> Results:
     """Run a study file; see `Study.run` for the arguments, results and errors."""
     return Study.from_file(path).run(
@@ -435,6 +502,9 @@ def run(
         progress=progress,
         is_monitored=is_monitored,
         snapshot_every_s=snapshot_every_s,
+        check=check,
+        is_strict=is_strict,
+        on_check=on_check,
     )
 
 
