@@ -485,6 +485,8 @@ def lines_to(write: Callable[[str], None]) -> Callable[[Progress], None]:
 
 def progress_line(progress: Progress) -> str:
     """One progress as one line of text."""
+    if not progress.runs_total:
+        return f"{progress.elapsed_s:6.1f} s  {progress.message}"
     parts = [f"{progress.elapsed_s:6.1f} s  {progress.message}: {_runs(progress)}"]
     if progress.best_name:
         parts.append(_best(progress))
@@ -552,8 +554,8 @@ def _drawn(progress: Progress | None, elapsed_s: float) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    if progress is None:
-        table.add_row("loading", clock(elapsed_s))
+    if progress is None or not progress.runs_total:
+        table.add_row(progress.message if progress else "loading", clock(elapsed_s))
         return table
     left = "?" if progress.seconds_left is None else clock(progress.seconds_left)
     bar = ProgressBar(total=progress.runs_total, completed=progress.runs_done, width=32)

@@ -25,6 +25,7 @@ from lanework.catalog import CATALOG
 from lanework.cohort import assemble, compiled, devices, gating, ordering, plan
 from lanework.cohort.loop import Run
 from lanework.data.leaks import row_hashes
+from lanework.errors import Problem, SpecError
 from lanework.health import gate, gradients, judge
 from lanework.health.judge import LEVELS, Item
 from lanework.models.base import Network, Taps
@@ -73,6 +74,20 @@ class Check:
         """Whether nothing failed."""
         return not self.failed
 
+    def warnings(self) -> tuple[str, ...]:
+        """The items that failed as sentences, for the records of a study."""
+        return tuple(_told(item) for item in self.failed)
+
+    def insist(self) -> None:
+        """Refuse a study of which something failed.
+
+        Raises:
+            SpecError: With every item that failed.
+        """
+        if self.failed:
+            problems = [Problem("", _told(item)) for item in self.failed]
+            raise SpecError(list(dict.fromkeys(problems)), where=f"{self.study} (check)")
+
     def record(self) -> dict[str, Any]:
         """Plain values, as stored with the study and printed by `--json`."""
         items = [asdict(item) for item in self.items]
@@ -83,15 +98,21 @@ class Check:
             "items": [{**item, "numbers": _plain(item["numbers"])} for item in items],
         }
 
-    def text(self) -> str:
-        """The items in words, worst first, and how many of each level there are."""
+    def text(self, *, passed: bool = True) -> str:
+        """The items in words, worst first.
+
+        Args:
+            passed: Tell those too that are as they should be.
+        """
         lines = []
         for item in self.items:
+            if item.level == "pass" and not passed:
+                continue
             arm = f" [{item.arm}]" if item.arm else ""
             lines.append(f"{item.level:<5} {item.name}{arm}: {item.sentence}")
             if item.level != "pass" and item.advice:
                 lines.append(f"      What to do: {item.advice}")
-        return "\n".join([*lines, "", self.summary()])
+        return "\n".join(lines)
 
     def summary(self) -> str:
         """How many items there are of each level, in one line."""
@@ -100,6 +121,11 @@ class Check:
             f"{self.study}, {self.num_arms} configurations: {counts[2]} failed, {counts[1]} warnings, {counts[0]} passed "
             f"({self.seconds:.1f} s)."
         )
+
+
+def _told(item: Item) -> str:
+    arm = f" ({item.arm})" if item.arm else ""
+    return f"Check of {item.name}{arm}: {item.sentence} {item.advice}".rstrip()
 
 
 def _plain(numbers: Mapping[str, float]) -> dict[str, float | str]:
@@ -229,6 +255,7 @@ def _programs(prepared: Prepared, laid: Laid, pool: ThreadPoolExecutor) -> compi
             assemble.parts(dataset),
             num_devices=laid.strategy.num_devices,
             is_streamed=bucket.shapes.buffer_rows > 0,
+            folds=[assemble.parts(one) for one in prepared.folds.get(bucket.data, ())],
         ),
         pool=pool,
         inits=inits,
@@ -405,7 +432,7 @@ def _handful(train: data_package.Part, order: np.ndarray, count: int) -> np.ndar
     rows = order[np.sort(firsts)]
     if train.y.ndim > 1 or not np.issubdtype(train.y.dtype, np.integer):
         return rows[:count]
-    labels = train.y[rows]
+    labels = np.asarray(train.y)[rows]
     turn = np.zeros(len(rows), int)
     for label in np.unique(labels):
         turn[labels == label] = np.arange(int((labels == label).sum()))
@@ -422,8 +449,8 @@ def _constants(dataset: data_package.Dataset, y: np.ndarray, num_outputs: int) -
         centres = [flat.mean(axis=0), np.median(flat, axis=0)]
         rows = [np.broadcast_to(row, (num_outputs,)) for row in centres]
         return np.stack([zeros, *rows]).astype(np.float32)
-    flat = y.reshape(-1)
-    counts = np.bincount(flat[flat >= 0], minlength=max(num_outputs, len(dataset.classes), 2))
+    codes = y.reshape(-1)
+    counts = np.bincount(codes[codes >= 0], minlength=max(num_outputs, len(dataset.classes), 2))
     shares = (counts + 1e-3) / (counts + 1e-3).sum()
     if num_outputs == 1:
         one = shares[1:2]

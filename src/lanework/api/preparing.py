@@ -49,6 +49,7 @@ class Prepared:
         warnings: Combinations that are allowed but rarely meant.
         asked: Hash of the study as it was given.
         rates: How each `learning_rate: auto` was found, see `rates.resolve_auto`.
+        check: What the gate found before training, see `check.Check.record`; None where it was skipped.
         folds: By number of a data set that holds all folds of a cross-validation, those folds.
         loaded: By number of an arm that starts from a weights file, what became of it.
     """
@@ -66,6 +67,7 @@ class Prepared:
     rates: tuple[Mapping[str, Any], ...] = ()
     folds: Mapping[int, tuple[data_package.Dataset, ...]] = field(default_factory=dict)
     loaded: Mapping[int, str] = field(default_factory=dict)
+    check: Mapping[str, Any] | None = None
 
     def dataset_of(self, bucket: plan.Bucket, run: int) -> data_package.Dataset:
         """The data that one run of a bucket was trained and judged on."""

@@ -185,3 +185,10 @@ def tell(session: Session, message: str, *, active: int) -> None:
             elapsed_s=time.perf_counter() - session.begun,
         )
     )
+
+
+def announce(watcher: Watcher | None, message: str, *, begun: float) -> None:
+    """Tell whoever watches what is being done before any run of the study trains."""
+    if watcher is not None:
+        elapsed = time.perf_counter() - begun
+        watcher(Progress(message, 0, 0, 0, 0, "", "", math.nan, 0.0, None, elapsed))

@@ -19,8 +19,8 @@ from lanework.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lanework.api.describe import Description
     from lanework.api.check import Check
+    from lanework.api.describe import Description
     from lanework.api.preparing import Prepared
     from lanework.api.session import Watcher
     from lanework.export import Model

@@ -112,6 +112,8 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.put_meta("hash", prepared.spec_hash)
     store.put_meta("asked", prepared.asked)
     store.put_meta("rates", list(prepared.rates))
+    if prepared.check is not None:
+        store.put_meta("check", dict(prepared.check))
     store.put_meta("metric", prepared.metric)
     store.put_meta("task", prepared.datasets[0].task)
     store.put_meta("data", [dataset.summary for dataset in prepared.datasets])
