@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lanework
 from lanework.data import Preparation, load, peek
 from lanework.data.text import ngram_losses, windows
-from lanework.errors import DataError
+from lanework.errors import DataError, SpecError, StoreError
 from lanework.spec import DataSpec
+from tests.helpers import lanework as run_lanework
 
 SHARED = Path(os.environ.get("LANEWORK_DATA", "../shared/data"))
 TEXT = "to be or not to be, that is the question. " * 60
@@ -78,7 +80,9 @@ def test_the_alphabet_is_that_of_the_training_part_and_the_rest_is_told(tmp_path
         )
     )
     assert found.preparation.alphabet == ("a", "b")
-    assert (found.val.x == 2).sum() == 49  # the code of what is unknown; the last one is a target only
+    assert (
+        found.val.x == 2
+    ).sum() == 49  # the code of what is unknown; the last one is a target only
     assert set(np.unique(found.val.y)) == {-1, 0}  # it enters, but is no target
     told = " ".join(found.summary["decisions"])
     assert "The validation part has 50 characters (50 %) that training never saw" in told
@@ -220,3 +224,63 @@ def test_shakespeare_loads_as_its_note_says():
     assert found.summary["characters"] == "1 003 854 characters train, 111 540 characters val"
     assert found.summary["alphabet"] == 65
     assert "2.049 nats per character on val" in found.summary["n_gram_loss"]
+
+
+# From a study to a model that writes
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of a study of a text that repeats itself."""
+    folder = tmp_path_factory.mktemp("text")
+    study = {
+        "study": "letters",
+        "data": {"source": text_file(folder / "a.txt", "abcd" * 500), "context": 8},
+        "model": {"net": "gru", "hidden": [16], "embedding": 8},
+        "train": {"epochs": 12, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.03},
+    }
+    return lanework.Study(**study).run(folder / "run").folder
+
+
+def test_a_running_text_is_ranked_by_loss_and_told_in_bits(written):
+    results = lanework.load(written)
+    (run,) = results.frame().to_dict("records")
+    assert "validation loss" in results.summary()
+    assert run["val_loss"] < 0.05
+    assert run["val_perplexity"] == pytest.approx(math.exp(run["val_loss"]), rel=1e-4)
+    assert run["val_bits"] == pytest.approx(run["val_loss"] / math.log(2.0), rel=1e-4)
+    assert run["val_accuracy"] > 0.99
+
+
+def test_the_exported_model_writes_on(written):
+    model = lanework.load(written).best()
+    # Longer than the context, with a character that training never saw.
+    assert model.sample("?" + "ab" * 20 + "c", length=9, temperature=0.0) == "dabcdabcd"
+    assert model.predict(["abca"])[0, :4].tolist() == ["b", "c", "d", "b"]
+    with pytest.raises(StoreError, match=r"length must be >= 1 and temperature a number >= 0"):
+        model.sample("a", length=0)
+
+
+@pytest.mark.slow
+def test_draws_follow_the_seed(written):
+    model = lanework.load(written).best()
+    first, again, other = (
+        model.sample("a", length=30, temperature=9.0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert len(model.sample(length=7)) == 7
+
+
+def test_the_command_line_writes_on(written):
+    told = run_lanework(
+        *("sample", written, "abcd", "--length", "4", "--temperature", "0"), folder=written
+    )
+    assert told.stdout == "abcdabcd\n"
+
+
+def test_metrics_of_steps_need_steps(tmp_path):
+    study = lanework.Study(study="a", data="iris", report={"metric": "val_perplexity"})
+    with pytest.raises(
+        SpecError, match=r"report.metric: must be measured on a target by time step"
+    ):
+        study.plan()
