@@ -20,7 +20,7 @@ from lanework.data.memory_map import is_mapped, load_mapped, mapped_problems
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.order import order_hints
 from lanework.data.padded import describe_lengths, prepare_sequences, without_empty
-from lanework.data.parting import Keys, reading_spec, split_keys, split_parts
+from lanework.data.parting import Keys, split_keys, split_parts
 from lanework.data.prepare import Preparation, learn_images
 from lanework.data.series import load_series, resolve_order
 from lanework.data.sources import SOURCES, column_names, read_source, read_test, resolve_target
@@ -127,7 +127,7 @@ def load_folds(
         _check_following(spec, "a time series")
         _check_steps(spec, "a time series")
         return (load_series(spec, arrays=arrays),)
-    loaded, decisions = _with_target(without_empty(read_source(reading_spec(spec), arrays=arrays)))
+    loaded, decisions = _with_target(without_empty(read_source(spec, arrays=arrays)))
     loaded, more = _limited(loaded, spec)
     decisions += more
     loaded, keys = split_keys(loaded, spec)

@@ -18,7 +18,7 @@ from lanework.data.types import Array, Column, Loaded, Rows, Table
 if TYPE_CHECKING:
     from lanework.spec import DataSpec, SplitSpec
 
-__all__ = ["Keys", "reading_spec", "split_keys", "split_parts"]
+__all__ = ["Keys", "split_keys", "split_parts"]
 
 
 class Keys(NamedTuple):
@@ -35,17 +35,6 @@ class Keys(NamedTuple):
     group_name: str = ""
 
 
-def reading_spec(spec: DataSpec) -> DataSpec:
-    """The data section to read by: columns that decide the split are read whatever else is said of them."""
-    split = spec.split
-    columns = dict(spec.columns)
-    if split.group is not None:
-        columns[split.group] = "category"
-    if isinstance(split.time, str) and columns.get(split.time) == "ignore":
-        del columns[split.time]
-    return spec if columns == spec.columns else spec.model_copy(update={"columns": columns})
-
-
 def split_keys(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, Keys]:
     """Take out what decides the split: the groups (which are no feature), and the order.
 
@@ -58,7 +47,7 @@ def split_keys(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, Keys]:
         keys = keys._replace(order=np.arange(loaded.num_rows, dtype=np.float64))
     elif isinstance(split.time, str):
         keys = keys._replace(order=_times(loaded, split.time))
-        if spec.kinds.get(split.time) == "ignore":
+        if spec.columns.get(split.time) == "ignore":
             loaded = _without(loaded, split.time, "ignored, as data.columns says")
     if split.group is not None:
         column = _column(loaded, split.group, where="data.split.group")

@@ -501,12 +501,14 @@ class DataSpec(_Frozen):
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The kinds of columns that were given."""
+        """The kinds to read columns by: those that were given, but for what decides the split, which is read anyway."""
         found = {}
         for name, item in self.columns.items():
             kind = item.get("kind") if isinstance(item, Mapping) else item
-            if kind is not None:
+            if kind is not None and not (kind == "ignore" and name == self.split.time):
                 found[name] = kind
+        if self.split.group is not None:
+            found[self.split.group] = "category"
         return found
 
     def of_column(self, name: str, key: str) -> Any:
