@@ -128,6 +128,13 @@ CASES: dict[str, Case] = {
         (*EAGER, *COMPILED),
         peer_runs=1,
     ),
+    "r6": Case(
+        "Character GRU of 256 units on tinyshakespeare, windows of 64, batch 32, 8 lanes",
+        "r6.yaml",
+        SEGMENTS,
+        EAGER,
+        peer_runs=1,
+    ),
     "memory": Case("2 000 runs of R1's net at once", "memory.yaml", ("lanework_warm",)),
 }
 # Not studies: `peak` (matrix rate), `start` (command line, import) and `rules` have their own code.
@@ -197,6 +204,7 @@ BARS: tuple[Bar, ...] = (
         "lanework_watched", aim=0.8, unit="fraction",
     ),
     _ratio("r4.eager", "rate", "lanework_watched", "torch_index", 1.2, None),
+    _ratio("r6.eager", "rate", "lanework_watched", "torch_index", 2.0, None),
     Bar(
         "memory", "memory", "Peak resident memory of 2 000 runs", "peak_rss_bytes",
         bar=2.5 * GIB, is_ceiling=True, unit="bytes",

@@ -15,6 +15,8 @@ import numpy as np
 
 from lanework import data, spec
 
+NO_TARGET = -100  # what PyTorch's losses leave out
+
 
 def main() -> None:
     study, folder = spec.load_study(Path(sys.argv[1])), Path(sys.argv[2])
@@ -24,6 +26,10 @@ def main() -> None:
     arrays = {}
     for name in ("train", "val", "test"):
         part = getattr(dataset, name)
+        if dataset.input.kind == "tokens":  # padded steps: any token, and no target
+            arrays[f"x_{name}"] = np.maximum(part.x, 0).astype(np.int64)
+            arrays[f"y_{name}"] = np.where(part.y < 0, NO_TARGET, part.y).astype(np.int64)
+            continue
         arrays[f"x_{name}"] = _as_seen(part.x, dataset.input_scale, dataset.input_shift)
         arrays[f"y_{name}"] = part.y.astype(np.int64)
     np.savez(folder / "arrays.npz", **arrays)
@@ -41,8 +47,10 @@ def main() -> None:
     job = {
         "data": str(folder / "arrays.npz"),
         "net": first.model.net,
-        "hidden": list(options.get("hidden" if first.model.net == "mlp" else "dense", ())),
+        "hidden": list(options.get("dense" if first.model.net == "cnn" else "hidden", ())),
         "channels": list(options.get("channels", ())) if first.model.net == "cnn" else [],
+        "embedding": int(options.get("embedding", 0)),
+        "vocabulary": dataset.input.vocabulary,
         "num_classes": dataset.num_outputs,
         "epochs": first.train.epochs,
         "batch_size": first.train.batch_size,
@@ -51,7 +59,9 @@ def main() -> None:
     }
     (folder / "job.json").write_text(json.dumps(job))
     sizes = {name: len(getattr(dataset, name).y) for name in ("train", "val", "test")}
-    work = {key: job[key] for key in ("net", "hidden", "channels", "epochs", "batch_size")}
+    work = {
+        key: job[key] for key in ("net", "hidden", "channels", "embedding", "epochs", "batch_size")
+    }
     work |= {"num_runs": len(runs), "rows": sizes, "input_shape": list(dataset.input.shape)}
     work["num_classes"] = dataset.num_outputs
     work["flops_per_sample"] = flops_per_sample(work)
@@ -74,6 +84,8 @@ def flops_per_sample(work: dict) -> float:
     Forward and weight gradient of every layer, input gradient of every layer but the first, and
     the forward pass of the validation part, spread over the training samples.
     """
+    if work["net"] == "gru":
+        return gru_flops_per_sample(work)
     products, shape = [], work["input_shape"]
     width = int(np.prod(shape))
     if work["net"] == "cnn":
@@ -87,6 +99,16 @@ def flops_per_sample(work: dict) -> float:
         width = hidden
     forward = 2 * sum(products)
     return 3 * forward - 2 * products[0] + forward * work["rows"]["val"] / work["rows"]["train"]
+
+
+def gru_flops_per_sample(work: dict) -> float:
+    """The same of a sequence: three gates of inputs and hidden states, and the output, at every step."""
+    products, width = [], work["embedding"]
+    for hidden in work["hidden"]:
+        products += [width * 3 * hidden, hidden * 3 * hidden]
+        width = hidden
+    forward = 2 * work["input_shape"][0] * (sum(products) + width * work["num_classes"])
+    return forward * (3 + work["rows"]["val"] / work["rows"]["train"])
 
 
 if __name__ == "__main__":

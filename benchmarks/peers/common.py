@@ -33,9 +33,11 @@ class Job:
     """The work: which net on which arrays, how long, and which runs."""
 
     data: str
-    net: str  # "mlp" or "cnn"
-    hidden: tuple[int, ...]  # widths of the MLP, or of the dense layers after the convolutions
+    net: str  # "mlp", "cnn" or "gru"
+    hidden: tuple[int, ...]  # widths of the MLP or GRU, or of the dense layers after convolutions
     channels: tuple[int, ...]
+    embedding: int  # entries of a token's vector; 0 without tokens
+    vocabulary: int  # token codes; 0 without tokens
     num_classes: int
     epochs: int
     batch_size: int
@@ -90,7 +92,10 @@ def main(work: Callable[[Job, Clock], dict[str, object] | None]) -> None:
 
 
 def load_arrays(job: Job) -> tuple:
-    """(x, y) of train, val and test: float32 [n, ...] and int64 [n]; flat rows for an MLP."""
+    """(x, y) of train, val and test: float32 [n, ...] and int64 [n]; flat rows for an MLP.
+
+    Of tokens both are int64 [n, time], y -100 where there is no target.
+    """
     import numpy as np
 
     with np.load(job.data) as file:

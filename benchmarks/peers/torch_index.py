@@ -5,8 +5,7 @@ from common import Clock, Job, main  # first: starts the clock
 # isort: split
 
 import torch
-from torch import nn
-from torch_parts import facts, network, set_up, train_all
+from torch_parts import cross_entropy, facts, network, set_up, train_all
 
 
 def index_epoch(model, rule, x, y, batch_size):
@@ -14,7 +13,7 @@ def index_epoch(model, rule, x, y, batch_size):
     total = torch.zeros((), device=x.device)
     for rows in order:
         rule.zero_grad()
-        loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
+        loss = cross_entropy(model(x[rows]), y[rows])
         loss.backward()
         rule.step()
         total += loss.detach()

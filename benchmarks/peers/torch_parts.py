@@ -34,8 +34,24 @@ def facts(device: torch.device) -> dict[str, object]:
     return {"threads": torch.get_num_threads(), "device": str(device)}
 
 
-def network(job: Job, shape: tuple[int, ...]) -> nn.Sequential:
-    """The study's net: dense layers with ReLU, after 3x3 convolutions with pooling for a CNN."""
+class CharacterGru(nn.Module):
+    """Embedding, GRU layers of one width, and an output for each step; started as PyTorch does."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        width = job.hidden[0]
+        self.embed = nn.Embedding(job.vocabulary, job.embedding)
+        self.gru = nn.GRU(job.embedding, width, len(job.hidden), batch_first=True)
+        self.output = nn.Linear(width, job.num_classes)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.output(self.gru(self.embed(codes))[0])
+
+
+def network(job: Job, shape: tuple[int, ...]) -> nn.Module:
+    """The study's net: dense layers with ReLU, after 3x3 convolutions with pooling for a CNN; or a GRU."""
+    if job.net == "gru":
+        return CharacterGru(job)
     layers: list[nn.Module] = []
     width = shape[-1]  # features of a flat row, or channels of a picture
     if job.net == "cnn":
@@ -80,26 +96,34 @@ def tensors(job: Job, device: torch.device) -> list[tuple[torch.Tensor, torch.Te
 
 
 def sample_shape(job: Job, x: torch.Tensor) -> tuple[int, ...]:
-    return tuple(x.shape[1:]) if job.net == "mlp" else (x.shape[2], x.shape[3], x.shape[1])
+    return (x.shape[2], x.shape[3], x.shape[1]) if job.net == "cnn" else tuple(x.shape[1:])
+
+
+def cross_entropy(outputs: torch.Tensor, y: torch.Tensor, **options) -> torch.Tensor:
+    """Of classes [n], or of classes by step [n, time]."""
+    outputs = outputs.reshape(-1, outputs.shape[-1])
+    return nn.functional.cross_entropy(outputs, y.reshape(-1), **options)
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy of a part, in chunks of 2 048 rows."""
+    """Mean loss and accuracy of a part, in chunks of 2 048 rows (256 of sequences)."""
     model.eval()
     loss, correct = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-    for at in range(0, len(x), 2048):
-        outputs, targets = model(x[at : at + 2048]), y[at : at + 2048]
-        loss += nn.functional.cross_entropy(outputs, targets, reduction="sum")
-        correct += (outputs.argmax(1) == targets).sum()
+    chunk = 2048 if y.ndim == 1 else 256
+    for at in range(0, len(x), chunk):
+        outputs, targets = model(x[at : at + chunk]), y[at : at + chunk]
+        loss += cross_entropy(outputs, targets, reduction="sum")
+        correct += (outputs.argmax(-1) == targets).sum()
     model.train()
-    return float(loss) / len(x), float(correct) / len(x)
+    count = max(1, int((y >= 0).sum()))
+    return float(loss) / count, float(correct) / count
 
 
 def warm_up(model: nn.Module, x: torch.Tensor, y: torch.Tensor, batch_size: int) -> None:
     """One forward and backward pass per batch shape: what is built on first use is not training."""
     for size in {min(batch_size, len(x)), len(x) % batch_size} - {0}:
-        nn.functional.cross_entropy(model(x[:size]), y[:size]).backward()
+        cross_entropy(model(x[:size]), y[:size]).backward()
     model.zero_grad()
 
 
