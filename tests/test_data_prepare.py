@@ -6,13 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
+import lanework
 from lanework.data import Preparation, load
 from lanework.data.prepare import MAX_LEVELS, learn_images
-from lanework.errors import DataError
+from lanework.errors import DataError, SpecError
 from lanework.spec import DataSpec, SplitSpec
 
 SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "none": lambda: "passthrough"}
@@ -249,3 +259,301 @@ def test_nothing_is_learned_from_val_or_test():
     np.testing.assert_array_equal(first.train.x, second.train.x)
     told = " ".join(second.summary["decisions"])
     assert "Column 'town': training has no 'elsewhere'; " in told
+
+
+# ---- lists of steps ------------------------------------------------------------------------
+
+
+def gappy(num_rows: int = 500, *, seed: int = 0) -> pd.DataFrame:
+    """Numbers of several shapes, two of them with gaps."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "plain": generator.normal(5, 2, num_rows),
+            "long": generator.lognormal(0, 1.5, num_rows),
+            "ties": generator.integers(0, 4, num_rows).astype(float),
+            "tied to plain": 0.0,
+        }
+    )
+    table["tied to plain"] = table["plain"] * 2 + generator.normal(0, 0.5, num_rows)
+    for name in ("long", "ties"):
+        table.loc[generator.random(num_rows) < 0.15, name] = np.nan
+    return table
+
+
+def impute(strategy: str = "median", **options: object) -> SimpleImputer:
+    return SimpleImputer(strategy=strategy, **options)
+
+
+def skewed(matrix: np.ndarray) -> np.ndarray:
+    """log1p of the second column, the only one with a long tail."""
+    return np.column_stack([matrix[:, 0], np.log1p(matrix[:, 1]), matrix[:, 2:]])
+
+
+PIPELINES = {
+    "robust": ("robust", lambda: make_pipeline(impute(), RobustScaler())),
+    "robust wide": (
+        {"name": "robust", "low": 0.1, "high": 0.9},
+        lambda: make_pipeline(impute(), RobustScaler(quantile_range=(10, 90))),
+    ),
+    "quantile": (
+        "quantile",
+        lambda: make_pipeline(
+            impute(),
+            QuantileTransformer(n_quantiles=350, output_distribution="normal", subsample=None),
+        ),
+    ),
+    "quantile uniform": (
+        {"name": "quantile", "output": "uniform", "quantiles": 20},
+        lambda: make_pipeline(impute(), QuantileTransformer(n_quantiles=20, subsample=None)),
+    ),
+    "mean, indicator": (
+        [{"name": "impute", "strategy": "mean", "indicator": True}, "standard"],
+        lambda: make_pipeline(impute("mean", add_indicator=True), StandardScaler()),
+    ),
+    "constant": (
+        [{"name": "impute", "strategy": "constant", "value": -3.0}, "minmax"],
+        lambda: make_pipeline(impute("constant", fill_value=-3.0), MinMaxScaler()),
+    ),
+    "scaled before filled": (
+        ["standard", {"name": "impute", "strategy": "constant"}],
+        lambda: make_pipeline(StandardScaler(), impute("constant", fill_value=0.0)),
+    ),
+    "log": (
+        ["log1p", "standard"],
+        lambda: make_pipeline(impute(), FunctionTransformer(skewed), StandardScaler()),
+    ),
+    "centre": ("centre", lambda: make_pipeline(impute(), StandardScaler(with_std=False))),
+    "pca": (
+        ["standard", "pca"],
+        lambda: make_pipeline(
+            impute(), StandardScaler(), PCA(whiten=True, svd_solver="covariance_eigh")
+        ),
+    ),
+    "pca by share": (
+        ["standard", {"name": "pca", "share": 0.7, "whiten": False}],
+        lambda: make_pipeline(impute(), StandardScaler(), PCA(0.7, svd_solver="full")),
+    ),
+    "pca by number": (
+        [{"name": "pca", "components": 2}],
+        lambda: make_pipeline(impute(), PCA(2, whiten=True, svd_solver="covariance_eigh")),
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_lists_of_steps_equal_the_scikit_learn_pipeline(name, seed):
+    prepare, oracle = PIPELINES[name]
+    table = gappy(seed=seed)
+    table["label"] = np.random.default_rng(9).choice(["no", "yes"], len(table))
+    spec = spec_for(prepare=prepare)
+    data = load(spec, arrays=table)
+    train, val, test = rows_of_parts(table, spec)
+    matrix = table.drop(columns="label").to_numpy()
+    made = oracle().fit(matrix[train])
+    for part, rows in ((data.train, train), (data.val, val), (data.test, test)):
+        np.testing.assert_allclose(part.x, made.transform(matrix[rows]), rtol=2e-5, atol=2e-5)
+    # Numbers by position go the same way, and the record survives JSON bit for bit.
+    arrays = load(DataSpec(source="<object>", prepare=prepare), arrays=(matrix, table["label"]))
+    np.testing.assert_array_equal(arrays.val.x, data.val.x)
+    again = Preparation.from_json(
+        json.loads(json.dumps(data.preparation.to_json(), allow_nan=False))
+    )
+    assert again == data.preparation
+    np.testing.assert_array_equal(again.transform(table.iloc[test]), data.test.x)
+
+
+def test_zca_whitens_and_stays_near_the_columns():
+    table = gappy().drop(columns=["long", "ties"])
+    table["label"] = np.arange(len(table)) % 2
+    data = load(spec_for(prepare=["standard", {"name": "zca", "eps": 1e-9}]), arrays=table)
+    covariance = np.cov(data.train.x, rowvar=False)
+    np.testing.assert_allclose(covariance, np.eye(2), atol=1e-4)
+    plain = load(spec_for(prepare="standard"), arrays=table).train.x
+    whitened = PCA(whiten=True).fit(plain)
+    np.testing.assert_allclose(
+        data.train.x, whitened.transform(plain) @ whitened.components_, atol=1e-3
+    )
+    turned = whitened.transform(plain)
+    assert np.mean((data.train.x - plain) ** 2) < np.mean((turned - plain) ** 2)
+
+
+def test_outliers_are_clipped_to_quantiles_of_the_training_part():
+    table = gappy().drop(columns=["long", "ties"])
+    table["label"] = np.arange(len(table)) % 2
+    spec = spec_for(prepare=[{"name": "clip", "low": 0.05, "high": 0.9}])
+    data = load(spec, arrays=table)
+    train, _, test = rows_of_parts(
+        table.assign(label=np.where(table["label"] == 1, "yes", "no")), spec
+    )
+    matrix = table.drop(columns="label").to_numpy()
+    low, high = np.quantile(matrix[train], [0.05, 0.9], axis=0)
+    np.testing.assert_allclose(data.test.x, np.clip(matrix[test], low, high), rtol=1e-6)
+
+
+def test_only_columns_with_a_long_tail_take_the_logarithm():
+    from scipy.stats import skew
+
+    generator = np.random.default_rng(0)
+    x = np.stack([generator.normal(9, 1, 400), generator.lognormal(0, 1, 400), -generator.lognormal(0, 1, 400)], axis=1)  # fmt: skip
+    assert [round(float(value)) >= 1 for value in skew(x)] == [False, True, False]
+    data = load(DataSpec(source="<object>", prepare="log1p"), arrays=(x, np.arange(400) % 2))
+    (block,) = data.preparation.blocks
+    assert block.steps[-1].values["columns"] == (1,)
+    later = data.preparation.transform(np.array([[0.0, -3.0, 0.0]]))
+    assert later[0, 1] == pytest.approx(-np.log(4.0)), "values below 0 that come later are mirrored"
+
+
+def test_each_column_can_have_steps_of_its_own():
+    table = gappy()
+    table["label"] = np.arange(len(table)) % 2
+    columns = {"long": {"prepare": ["log1p", "robust"]}, "ties": {"prepare": "none"}}
+    data = load(spec_for(columns=columns), arrays=table)
+    record = data.preparation
+    assert [block.columns for block in record.blocks] == [(0, 3), (1,), (2,)]
+    x = data.train.x
+    assert x[:, :2].mean(axis=0) == pytest.approx([0, 0], abs=1e-5)
+    assert np.median(x[:, 2]) == pytest.approx(0, abs=1e-6)
+    assert set(np.unique(x[:, 3]).tolist()) <= {0.0, 1.0, 2.0, 3.0, 1.5}
+    assert record.transform(table).shape == (len(table), 4)
+
+
+def test_indicators_are_told_and_numbers_that_were_never_missing_get_none():
+    table = gappy()
+    table["label"] = np.arange(len(table)) % 2
+    data = load(spec_for(prepare={"name": "impute", "indicator": True}), arrays=table)
+    assert data.input.shape == (6,)
+    assert any("marked in a column of their own" in text for text in data.summary["decisions"])
+
+
+# ---- levels, order and dates ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rare", [0.06, 40])
+def test_rare_levels_are_merged_as_scikit_learn_does(rare):
+    generator = np.random.default_rng(0)
+    town = generator.choice(list("abcdef"), 800, p=[0.4, 0.3, 0.2, 0.05, 0.03, 0.02])
+    table = pd.DataFrame({"town": town, "label": generator.choice(["no", "yes"], 800)})
+    spec = spec_for(rare=rare)
+    data = load(spec, arrays=table)
+    train, val, _ = rows_of_parts(table, spec)
+    oracle = OneHotEncoder(
+        min_frequency=rare, handle_unknown="infrequent_if_exist", sparse_output=False
+    ).fit(table[["town"]].iloc[train])
+    np.testing.assert_array_equal(data.val.x, oracle.transform(table[["town"]].iloc[val]))
+    assert any("rare levels of 'town' merged" in text for text in data.summary["decisions"])
+
+
+def test_ordinal_places_equal_the_ordinal_encoder():
+    generator = np.random.default_rng(0)
+    size = generator.choice(["1 small", "2 medium", "3 large", "4 huge"], 300)
+    table = pd.DataFrame({"size": size, "label": generator.choice(["no", "yes"], 300)})
+    spec = spec_for(categories="ordinal", prepare="none")
+    data = load(spec, arrays=table)
+    train, val, _ = rows_of_parts(table, spec)
+    oracle = OrdinalEncoder().fit(table[["size"]].iloc[train])
+    np.testing.assert_array_equal(data.val.x, oracle.transform(table[["size"]].iloc[val]))
+    strange = data.preparation.transform(pd.DataFrame({"size": ["5 vast", None, "2 medium"]}))
+    median = np.median(oracle.transform(table[["size"]].iloc[train]))
+    assert strange[:, 0].tolist() == [median, median, 1.0]
+
+
+def test_encodings_by_column_and_codes_come_last():
+    table = mixed_frame()
+    columns = {"town": {"categories": "embed"}, "colour": "category"}
+    data = load(spec_for(columns=columns), arrays=table)
+    assert data.input.num_numeric == 2 + 3
+    assert data.input.cardinalities == (7,)
+    assert data.train.x[:, -1].max() <= 6
+
+
+def test_parts_of_dates_are_those_of_the_calendar():
+    generator = np.random.default_rng(0)
+    when = pd.Timestamp("1999-12-01") + pd.to_timedelta(
+        generator.integers(0, 10**6, 400), unit="min"
+    )
+    table = pd.DataFrame({"when": when, "label": generator.choice(["no", "yes"], 400)})
+    table.loc[5, "when"] = pd.NaT
+    parts = ["year", "month", "day", "weekday", "hour", "days"]
+    data = load(spec_for(dates=parts, prepare="none"), arrays=table)
+    x = data.preparation.transform(table.drop(index=5))
+    date = when.delete(5)
+    hours = date.hour + date.minute / 60
+    wanted = [
+        date.year, np.sin(2 * np.pi * (date.month - 1) / 12), np.cos(2 * np.pi * (date.month - 1) / 12), date.day,
+        np.sin(2 * np.pi * date.day_of_week / 7), np.cos(2 * np.pi * date.day_of_week / 7),
+        np.sin(2 * np.pi * hours / 24), np.cos(2 * np.pi * hours / 24),
+        (date - pd.Timestamp(0)) / pd.Timedelta(days=1),
+    ]  # fmt: skip
+    np.testing.assert_allclose(x, np.stack(wanted, axis=1), atol=2e-3)
+    assert np.isfinite(data.preparation.transform(table)).all()
+    assert data.preparation.names == ("when",)
+    again = Preparation.from_json(json.loads(json.dumps(data.preparation.to_json())))
+    np.testing.assert_array_equal(again.transform(table), data.preparation.transform(table))
+
+
+# ---- the logarithm of a target -------------------------------------------------------------
+
+
+def test_a_target_is_learned_as_a_logarithm_and_comes_back():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(200, 2))
+    y = np.exp(4 + x[:, 0])
+    spec = DataSpec(source="<object>", task="regression", log_target=True)
+    data = load(spec, arrays=(x, y))
+    assert float(data.train.y.std()) == pytest.approx(1.0, abs=1e-5)
+    assert abs(float(np.corrcoef(data.train.x[:, 0], data.train.y[:, 0])[0, 1])) > 0.95
+    back = data.preparation.unscale(data.train.y)[:, 0]
+    assert np.isclose(back[:, None], y, rtol=1e-4).any(axis=1).all()
+
+
+def test_a_target_without_a_logarithm_is_refused():
+    x = np.arange(60.0)[:, None]
+    with pytest.raises(
+        DataError, match=r"data.log_target: must come with targets above -1.*got 9 values"
+    ):
+        load(
+            DataSpec(source="<object>", task="regression", log_target=True), arrays=(x, x[:, 0] - 9)
+        )
+
+
+# ---- what is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"prepare": ["pca", "impute"]}, r"data.prepare: must have impute before pca"),
+        ({"prepare": []}, r"data.prepare: must name a step, got an empty list"),
+        ({"prepare": ["none", "robust"]}, r"data.prepare: must have none alone, got robust beside it"),
+        ({"prepare": ["standrd"]}, r"data.prepare\[0\]: must be the name of a preparation.*Did you mean standard"),
+        ({"prepare": {"name": "clip", "low": 0.9, "high": 0.1}}, r"data.prepare.low: must be below high"),
+        ({"prepare": {"name": "pca", "components": 2, "share": 0.5}}, r"data.prepare: must say how much pca keeps once"),
+        ({"columns": {"a": {"prepare": "robst"}}}, r"data.columns.a.prepare: must be the name of a preparation"),
+        ({"columns": {"a": {"kid": 1}}}, r"data.columns.a.kid: must be a known key, got 'kid'. Did you mean kind\?"),
+        ({"columns": {"a": 3}}, r"data.columns.a: must be numeric, category, date, ignore, text or words, got 3"),
+        ({"rare": 1.5}, r"data.rare: must be a share of the rows > 0 and < 1, or a whole number"),
+        ({"dates": ["days", "moth"]}, r"data.dates\[1\]: must be the name of a date_part, got 'moth'. Did you mean month"),
+    ],
+)  # fmt: skip
+def test_words_about_preparation_that_cannot_be_followed(changes, text):
+    with pytest.raises(SpecError, match=text):
+        lanework.Study(data={"source": "iris", **changes})
+
+
+def test_steps_that_the_data_does_not_allow():
+    frame = mixed_frame()
+    with pytest.raises(DataError, match=r"data.prepare.components: must be at most 2 here.*got 9"):
+        load(spec_for(prepare={"name": "pca", "components": 9}), arrays=frame)
+    with pytest.raises(
+        DataError, match=r"data.columns.town.prepare: must be left out for a category"
+    ):
+        load(spec_for(columns={"town": {"prepare": "robust"}}), arrays=frame)
+    images = np.zeros((20, 4, 4, 1), np.uint8)
+    with pytest.raises(
+        DataError, match=r"data.prepare: must be one of standard, .* for images, got pca"
+    ):
+        load(DataSpec(source="<object>", prepare="pca"), arrays=(images, np.arange(20) % 2))
+    with pytest.raises(DataError, match=r"data.columns.x9: must be a column of the data, got 'x9'"):
+        load(DataSpec.model_validate({"source": "iris", "columns": {"x9": "ignore"}}))

@@ -264,7 +264,7 @@ def test_the_order_of_rows_splits_arrays_too():
 @pytest.mark.parametrize(
     ("split", "text"),
     [
-        ({"group": "whom"}, r"data.split.group: must be a column of .*, got 'whom'. Did you mean 'who'\?"),
+        ({"group": "whom"}, r"data.split.group: must be a column of .*, got 'whom'. Did you mean 'who' or 'when'"),
         ({"group": "y"}, r"data.split.group: must be another column than the target"),
         ({"time": "who"}, r"data.split.time: must be a column of numbers or dates.*got text"),
     ],
