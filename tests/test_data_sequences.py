@@ -145,6 +145,28 @@ def test_rows_in_more_than_one_part_are_hinted_at(tmp_path):
     )
 
 
+def test_equal_sequences_can_be_kept_in_one_part(tmp_path):
+    rows = [(name, "xy"[i % 2]) for i, name in enumerate(["ab", "ba", "aab", "bba", "abab"] * 20)]
+    split = {"train": 0.6, "val": 0.2, "test": 0.2, "group": "name"}
+    source = table(tmp_path / "a.csv", rows)
+    found = load(DataSpec(source=source, target="language", columns={"name": "text"}, split=split))
+    parts = [{tuple(row) for row in part.x} for part in (found.train, found.val, found.test)]
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+
+
+def test_another_column_can_decide_the_split(tmp_path):
+    rows = [("ab" * (i % 5 + 1), str(i % 10), "xy"[i % 2]) for i in range(200)]
+    source = table(tmp_path / "a.csv", rows, "name,family,language")
+    for key in ("group", "time"):
+        split = {"train": 0.6, "val": 0.2, "test": 0.2, key: "family"}
+        spec = DataSpec(source=source, target="language", columns={"name": "text"}, split=split)
+        assert len(load(spec).train) == 120
+    spec = spec.model_copy(update={"split": spec.split.model_copy(update={"time": "famly"})})
+    with pytest.raises(DataError, match=r"must be a column of a.csv, got 'famly'"):
+        load(spec)
+
+
 def test_parquet_lists_are_sequences_of_numbers(tmp_path):
     path = tmp_path / "x.parquet"
     lists = [[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]] * 20

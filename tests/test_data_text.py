@@ -178,6 +178,13 @@ def test_too_short_a_text_is_refused(tmp_path):
         load(DataSpec(source=source, context=2, split={"train": 0.9, "val": 0.05, "test": 0.05}))
 
 
+def test_windows_that_do_not_fit_are_refused(tmp_path):
+    source = text_file(tmp_path / "a.txt", "ab" * 500_000)
+    text = r"must leave windows of at most 4 GiB together, got 5.2 GiB .* Use a stride of 2 or more"
+    with pytest.raises(DataError, match=text):
+        load(DataSpec(source=source, context=1000, stride=1))
+
+
 def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc\0\1\2" * 100)

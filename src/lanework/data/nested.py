@@ -14,7 +14,7 @@ from lanework.data.messages import bad, count, listed
 from lanework.data.sequences import is_ragged, length_of, number_items, object_array
 from lanework.data.types import Array, Column, Loaded, Sequences, Steps
 
-__all__ = ["is_ragged", "of_arrays", "of_columns", "same_form", "sequence_column"]
+__all__ = ["as_categories", "is_ragged", "of_arrays", "of_columns", "same_form", "sequence_column"]
 
 Kinds = Mapping[str, str]
 TEXTS = ("text", "words")
@@ -98,6 +98,13 @@ def of_columns(
         if other not in (name, target)
     )
     return Sequences(name, kind, items), dropped
+
+
+def as_categories(features: Sequences) -> Column:
+    """Each different sequence as a category: rows that are equal can be kept in one part."""
+    words = np.array([str(item) for item in features.items], object)
+    levels, codes = np.unique(words, return_inverse=True)
+    return Column(features.name, "category", codes.astype(np.int32), tuple(levels.tolist()))
 
 
 def of_arrays(

@@ -13,7 +13,7 @@ import numpy as np
 from lanework.catalog import nearest
 from lanework.data.messages import bad, count, listed
 from lanework.data.split import Parts, fold_parts, split_groups, split_rows, split_time
-from lanework.data.types import Array, Column, Loaded, Rows, Table
+from lanework.data.types import Array, Column, Loaded, Rows, Sequences, Table
 
 if TYPE_CHECKING:
     from lanework.spec import DataSpec, SplitSpec
@@ -89,6 +89,10 @@ def _column(loaded: Loaded, name: str, *, where: str) -> Column:
         names = features.names
         if name in names:
             return features.column(name)
+    elif isinstance(features, Sequences):
+        names = features.beside.names
+        if name in names:
+            return features.beside.column(name)
     else:
         names = loaded.names
         if name in names and isinstance(features, np.ndarray):

@@ -265,7 +265,7 @@ def _typed(
     found: dict[str, Column] = {}
     ignored = []
     for name, cells in columns.items():
-        given = spec.columns.get(name)
+        given = spec.kinds.get(name)
         if given == "ignore" or (given is not None and given != "numeric"):
             reason = "ignored, as data.columns says" if given == "ignore" else f"it holds {given}"
             ignored.append((name, reason))
@@ -284,7 +284,7 @@ def _typed(
         raise bad(
             f"data.columns.{target}",
             "must be numeric for the target of a time series",
-            got=repr(spec.columns[target]),
+            got=repr(spec.kinds[target]),
             do="Leave it out.",
         )
     told = tuple(t for t in guesses.sentences() if "dates enter as days" not in t)

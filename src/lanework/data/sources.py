@@ -213,7 +213,7 @@ def table_columns(
             got=f"{path.name}, {'a folder' if kind == 'folder' else f'of kind {kind}'}",
             do="Write it as a table with a column of dates.",
         )
-    return (_text_cells if kind == "csv" else _parquet_cells)(path, spec, spec.columns)
+    return (_text_cells if kind == "csv" else _parquet_cells)(path, spec, spec.kinds)
 
 
 def _text_cells(
@@ -303,11 +303,17 @@ def _from_columns(
     guesses = Guesses.empty()
     if found := nested.sequence_column(columns, kinds, target=target, asked=spec.sequences):
         features, dropped = nested.of_columns(columns, found, kinds=kinds, target=target)
-        wanted = {target: columns[target]}
+        split = (str(spec.split.group), str(spec.split.time))
+        keys = [key for key in split if key in columns]
+        wanted = {key: columns[key] for key in (target, *keys) if key != features.name}
         table = read_columns(
             wanted, kinds=kinds, missing=spec.missing, target=target, guesses=guesses
         )
         told = (*decisions, *guesses.sentences())
+        beside = [column for column in table.columns if column.name != target]
+        if features.name in keys:
+            beside.append(nested.as_categories(features))
+        features = replace(features, beside=Table(tuple(beside)))
         return Loaded(features, table.column(target), name, decisions=told, dropped=dropped)
     table = read_columns(columns, kinds=kinds, missing=spec.missing, target=target, guesses=guesses)
     return Loaded(

@@ -28,6 +28,7 @@ DEFAULT_CONTEXT = 128
 _SUFFIXES = (".txt", ".text", ".md")
 _PIECE = 40
 _ORDER = 3
+_MOST_BYTES = 4 * 2**30
 PARTS = ("training", "validation", "test")
 
 
@@ -71,6 +72,7 @@ def load_text(spec: DataSpec) -> Dataset:
     alphabet = sequences.learn_alphabet(sequences.object_array([texts[0]]), "text")
     codes = [_coded(part, alphabet) for part in texts]
     stride = spec.stride or context
+    _check_memory(len(texts[0]), context=context, stride=stride)
     x, y = zip(
         *(
             windows(
@@ -224,6 +226,23 @@ def _check_sizes(texts: tuple[str, str, str], spec: DataSpec, *, context: int) -
                 got=str(len(text)),
                 do="Give more text, or a larger share in data.split.",
             )
+
+
+def _check_memory(length: int, *, context: int, stride: int) -> None:
+    """Raise when overlapping windows would not fit the memory.
+
+    Raises:
+        DataError: Says which stride would do.
+    """
+    num_bytes = length // stride * context * 8
+    if num_bytes > _MOST_BYTES:
+        least = -(-length * context * 8 // _MOST_BYTES)
+        raise bad(
+            "data.stride",
+            f"must leave windows of at most {_MOST_BYTES / 2**30:.0f} GiB together",
+            got=f"{num_bytes / 2**30:.1f} GiB with stride {stride} and context {context}",
+            do=f"Use a stride of {least} or more.",
+        )
 
 
 def _coded(text: str, alphabet: tuple[str, ...]) -> Array:

@@ -199,17 +199,19 @@ class Sequences:
             for something) or ``numbers``.
         items: Object array [n]: ``str`` for text and words, int64 [time] for codes, float64
             [time, channels] for numbers.
+        beside: Columns that do not enter but decide the split.
     """
 
     name: str
     kind: str
     items: Array
+    beside: Table = Table(())
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, rows: Rows) -> Sequences:
-        return replace(self, items=self.items[rows])
+        return replace(self, items=self.items[rows], beside=self.beside.take(rows))
 
 
 @dataclass(frozen=True)

@@ -507,8 +507,9 @@ class DataSpec(_Frozen):
             kind = item.get("kind") if isinstance(item, Mapping) else item
             if kind is not None and not (kind == "ignore" and name == self.split.time):
                 found[name] = kind
-        if self.split.group is not None:
-            found[self.split.group] = "category"
+        group = self.split.group
+        if group is not None and found.get(group) not in ("text", "words"):
+            found[group] = "category"
         return found
 
     def of_column(self, name: str, key: str) -> Any:
