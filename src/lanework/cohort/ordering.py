@@ -144,7 +144,9 @@ def streamed(
         return bucket, memory_bytes
     key = order(bucket, dataset).key
     num_orders = len({key(run) for run in bucket.runs})
-    shapes = streaming.streamed_shapes(bucket.shapes, part, num_orders=num_orders)
+    shapes = streaming.streamed_shapes(
+        bucket.shapes, part, num_orders=num_orders, buffer_bytes=streaming.BUFFER_BYTES
+    )
     taken = BUFFERS_ALIVE * shapes.buffer_rows * streaming.row_bytes(part)
     return replace(bucket, shapes=shapes), max(memory_bytes - taken, memory_bytes / 4)
 

@@ -71,7 +71,7 @@ def is_needed(
 
 
 def streamed_shapes(
-    shapes: Shapes, part: Mapping[str, Any], *, num_orders: int, buffer_bytes: int = BUFFER_BYTES
+    shapes: Shapes, part: Mapping[str, Any], *, num_orders: int, buffer_bytes: int
 ) -> Shapes:
     """The sizes of a bucket whose training part is streamed.
 
