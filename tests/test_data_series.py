@@ -171,6 +171,17 @@ def test_persistence_is_what_repeating_the_last_value_reaches(tmp_path):
     assert f"rmse {expected:.4g} on test" in found.summary["persistence"]
 
 
+def test_a_column_that_knows_the_future_is_hinted_at(tmp_path):
+    rows = frame()
+    rows["Temp"] += np.random.default_rng(0).normal(0.0, 2.0, len(rows))
+    assert load(spec_of(tmp_path, rows)).summary["hints"] == []
+    rows["Tomorrow"] = rows["Temp"].shift(-1)
+    (hint,) = load(spec_of(tmp_path, rows)).summary["hints"]
+    assert hint.startswith(
+        "Column 'Tomorrow' gives the target 1 row later away (correlation 1.000)"
+    )
+
+
 def test_a_data_frame_and_arrays(tmp_path):
     rows = frame()
     from_file = load(spec_of(tmp_path, rows))

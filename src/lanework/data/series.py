@@ -16,6 +16,7 @@ import numpy as np
 
 from lanework.catalog import nearest
 from lanework.data import sequences
+from lanework.data.chronology import in_order, shown_time, told_missing
 from lanework.data.messages import bad, count, listed
 from lanework.data.ordered import Ordered, borders, finish
 from lanework.data.prepare import Preparation, learn_numbers
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
 __all__ = ["load_series", "origins", "resolve_order"]
+
+_GIVEAWAY = 0.99
 
 
 class _Series(NamedTuple):
@@ -207,8 +210,8 @@ def _read(spec: DataSpec, *, arrays: Any, test: bool, like: _Series | None = Non
     dates = [c.name for c in found.values() if c.kind == "date" and c is not when]
     ignored += [(name, "dates, of which another column tells the order") for name in dates]
     matrix = np.stack([column.values for column in channels], axis=1)
-    matrix, when, told_order = _in_order(matrix, when, where=label)
-    told = (*told, *told_columns, *told_order, *_told_gaps(matrix, channels))
+    matrix, when, told_order = in_order(matrix, when, where=label)
+    told = (*told, *told_columns, *told_order, *told_missing(matrix, channels))
     return _Series(
         matrix,
         tuple(column.name for column in channels),
@@ -308,81 +311,12 @@ def _check_numbers(column: Column, *, is_target: bool, where: str) -> None:
     )
 
 
-def _in_order(
-    matrix: Array, when: Column | None, *, where: str
-) -> tuple[Array, Column | None, tuple[str, ...]]:
-    """Rows sorted by their date or number, and sentences about order and gaps."""
-    if when is None:
-        alone = (
-            f"{where}: no column of dates; rows are taken in the order of the file, oldest first."
-        )
-        return matrix, None, (alone,)
-    told: list[str] = []
-    missing = when.missing()
-    if missing.any():
-        kept: Rows = np.flatnonzero(~missing)
-        matrix, when = matrix[kept], when.take(kept)
-        told.append(f"{count(int(missing.sum()), 'row')} without '{when.name}' left out.")
-    steps = np.diff(when.values)
-    if (steps < 0).any():
-        order: Rows = np.argsort(when.values, kind="stable")
-        matrix, when = matrix[order], when.take(order)
-        told.append(
-            f"Rows were not in the order of '{when.name}' ({count(int((steps < 0).sum()), 'step')} "
-            "back) and have been sorted."
-        )
-        steps = np.diff(when.values)
-    else:
-        told.append(f"Rows are in the order of '{when.name}'.")
-    if (steps == 0).any():
-        told.append(
-            f"{count(int((steps == 0).sum()), 'row')} with the same '{when.name}' as the row before: "
-            "kept, in the order of the file. Several series in one table must be split up first."
-        )
-    return matrix, when, (*told, *_told_steps(when, steps))
-
-
-def _told_steps(when: Column, steps: Array) -> tuple[str, ...]:
-    """A sentence about steps that are longer than usual."""
-    forward = steps[steps > 0]
-    if not len(forward):
-        return ()
-    usual = float(np.median(forward))
-    gaps = np.flatnonzero(steps > 1.5 * usual)
-    if not len(gaps):
-        return ()
-    after = listed([_shown(when, float(when.values[gap])) for gap in gaps], limit=3)
-    unit = count(round(usual), "day") if when.kind == "date" and usual >= 1 else f"{usual:.4g}"
-    return (
-        f"{count(len(gaps), 'gap')} in '{when.name}' (usually {unit} apart), after {after}: the rows "
-        "on both sides are taken as neighbours.",
-    )
-
-
-def _shown(when: Column, value: float) -> str:
-    if when.kind != "date":
-        return f"{value:g}"
-    text = str(np.datetime64(round(value * 86400), "s"))
-    return text.removesuffix("T00:00:00")
-
-
-def _told_gaps(matrix: Array, channels: list[Column]) -> tuple[str, ...]:
-    gaps = np.isnan(matrix).sum(axis=0)
-    names = [column.name for column, number in zip(channels, gaps, strict=True) if number]
-    if not names:
-        return ()
-    return (
-        f"{count(int(gaps.sum()), 'missing value')} in {listed(names)}: in windows, the last value "
-        "before the gap stands there (at the start the training median).",
-    )
-
-
 def _told_split(series: _Series, ends: tuple[int, int], *, has_own_test: bool) -> str:
     when = series.order
     starts = [end for end in ends if end < len(series.matrix)]
     places = [f"row {start + 1}" for start in starts]
     if when is not None:
-        places = [_shown(when, float(when.values[start])) for start in starts]
+        places = [shown_time(when, float(when.values[start])) for start in starts]
     parts = [
         f"{name} starts at {at}" for name, at in zip(("validation", "test"), places, strict=False)
     ]
@@ -461,6 +395,33 @@ def _described(
         "columns": rows,
         "num_columns": len(rows),
         "series": f"{count(len(series.matrix), 'row')}, window {window}, {ahead} ahead",
+        "hints": list(_foretold(series, first, horizons)),
         "persistence": ", ".join(f"rmse {error:.4g} on {name}" for name, error in errors)
         + " (the last known value, said again)",
     }
+
+
+def _foretold(series: _Series, first: int, horizons: tuple[int, ...]) -> tuple[str, ...]:
+    """Sentences about columns that already hold the target of later rows (training part)."""
+    hints = []
+    matrix = series.matrix[:first]
+    for ahead in horizons:
+        later = matrix[ahead:, 0]
+        own = _correlation(matrix[:-ahead, 0], later)
+        for name, values in zip(series.names[1:], matrix[:-ahead, 1:].T, strict=True):
+            found = _correlation(values, later)
+            if found > _GIVEAWAY and found > own:
+                hints.append(
+                    f"Column '{name}' gives the target {count(ahead, 'row')} later away (correlation "
+                    f"{found:.3f}): is it known by then?"
+                )
+    return tuple(hints)
+
+
+def _correlation(first: Array, second: Array) -> float:
+    """Size of the correlation over rows where both are known; 0 where one of them does not vary."""
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    if len(first) < 20 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return abs(float(np.corrcoef(first, second)[0, 1]))
