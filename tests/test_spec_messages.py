@@ -86,7 +86,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "kind-of-column",
         {"data": {"source": "a.csv", "columns": {"age": "number"}}},
-        "data.columns.age: must be numeric, category or ignore, got 'number'. Did you mean numeric?",
+        "data.columns.age: must be numeric, category, date, ignore, text or words, got 'number'. Did you mean numeric?",
     ),
     (
         "preparation",
