@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -90,7 +91,9 @@ def decode_pile(
         except OSError as error:
             return str(error)
 
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+    workers = min(MAX_THREADS, os.cpu_count() or 1)
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")  # of damaged notes in the file: what counts is the pixels
         results = list(pool.map(one, range(len(pile.names)), chunksize=1))
     reasons = {number: found for number, found in enumerate(results) if isinstance(found, str)}
     _check_bad(pile, reasons, label=label)

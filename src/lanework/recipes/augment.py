@@ -240,7 +240,7 @@ def symmetric_beta(key: Array, alpha: Any, dtype: Any = jnp.float32) -> Array:
     left = first ** (1 / jnp.maximum(2 * alpha, 1e-6))  # 1 - V_k
     before = jnp.concatenate([jnp.ones(1, dtype), jnp.cumprod(left)[:-1]])
     narrow = jnp.sum(jnp.where(second < 0.5, before * (1 - left), 0))
-    return jnp.where(alpha > 0.5, wide, narrow)
+    return jnp.clip(jnp.where(alpha > 0.5, wide, narrow), 0, 1)
 
 
 def _shares(keys: Array, alpha: Any, dtype: Any) -> Array:

@@ -25,7 +25,8 @@ __all__ = ["Cell", "Group", "Sheet", "page", "picture"]
 SIDE: Final = 96  # pixels of a cell of the picture
 MAX_COLUMNS: Final = 40  # of a table; more would not be read
 GAP, TEXT, HEAD = 10, 15, 26
-MAX_PICTURE_COLUMNS: Final = 8
+TITLE: Final = 68  # room for the name of a moment
+MAX_PICTURE_COLUMNS: Final = 10
 _LOGO: Final = (
     '<svg viewBox="0 0 20 20" aria-hidden="true" fill="none" stroke-width="2.4" stroke-linecap="round">'
     '<path d="M2 4h15" stroke="var(--s0)"/><path d="M2 10h10" stroke="var(--s1)"/>'
@@ -163,26 +164,28 @@ def _section(group: Group, place: int) -> str:
 
 
 def _images(group: Group) -> str:
-    heads = "".join(f'<th scope="col">{text(title)}</th>' for title in group.columns)
+    """Samples side by side, moments below each other."""
+    heads = "".join(f'<th scope="col">sample {row}</th>' for row in group.rows)
     rows = "".join(
-        f'<tr><th scope="row">{row}</th>{"".join(_image(cell) for cell in cells)}</tr>'
-        for row, cells in zip(group.rows, group.cells, strict=True)
+        f'<tr><th scope="row">{text(title)}</th>{"".join(_image(cells[place]) for cells in group.cells)}</tr>'
+        for place, title in enumerate(group.columns)
     )
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Contact sheet"><table class="sheet">'
-        f'<thead><tr><th scope="col">sample</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<thead><tr><th scope="col"></th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
 def _image(cell: Cell) -> str:
+    label = "<br>+ ".join(text(part) for part in cell.label.split(" + "))
     if cell.pixels is None:
-        return f'<td><span class="small">{text(cell.label)}</span></td>'
+        return f'<td><span class="small">{label}</span></td>'
     height, width = cell.pixels.shape[:2]
     shown = max(64, min(SIDE, 2 * max(height, width)))
     scale = shown / max(height, width)
     return (
         f'<td><img src="{_data(cell.pixels)}" alt="{text(cell.label)}" width="{round(width * scale)}" '
-        f'height="{round(height * scale)}"><span class="small">{text(cell.label)}</span></td>'
+        f'height="{round(height * scale)}"><span class="small">{label}</span></td>'
     )
 
 
@@ -326,22 +329,24 @@ def _block(group: Group) -> Any:
 
     if group.kind != "image":
         return _lines(group)
-    columns = group.columns[:MAX_PICTURE_COLUMNS]
-    wide = SIDE + GAP
-    tall = SIDE + TEXT + GAP
-    size = (len(columns) * wide, 2 * TEXT + 8 + len(group.rows) * tall)
+    cells = group.cells[:MAX_PICTURE_COLUMNS]
+    parts = max(len(cell.label.split(" + ")) for row in cells for cell in row)
+    wide, tall = SIDE + GAP, SIDE + parts * TEXT + GAP
+    size = (len(cells) * wide + TITLE, TEXT + 8 + len(group.columns) * tall)
     block = Image.new("RGB", (max(size[0], 340), size[1]), palette.LIGHT["paper"])
     pen = ImageDraw.Draw(block)
     pen.text((0, 0), _short(group.title(), 60), fill=palette.LIGHT["ink"], font=_font(14))
-    for place, title in enumerate(columns):
-        pen.text((place * wide, TEXT + 4), title, fill=palette.LIGHT["ink-3"], font=_font(12))
-    for row, cells in enumerate(group.cells):
-        for place, cell in enumerate(cells[: len(columns)]):
-            left, top = place * wide, 2 * TEXT + 8 + row * tall
+    for place, title in enumerate(group.columns):
+        top = TEXT + 8 + place * tall
+        pen.text((0, top + SIDE // 2 - 8), title, fill=palette.LIGHT["ink-3"], font=_font(12))
+        for sample, row in enumerate(cells):
+            left, cell = TITLE + sample * wide, row[place]
             if cell.pixels is not None:
                 block.paste(_enlarged(cell.pixels), (left, top))
-            label = _short(cell.label, 17)
-            pen.text((left, top + SIDE + 1), label, fill=palette.LIGHT["ink-2"], font=_font(11))
+            for line, part in enumerate(cell.label.split(" + ")):
+                label = _short(f"+ {part}" if line else part, 17)
+                at = (left, top + SIDE + 1 + line * (TEXT - 2))
+                pen.text(at, label, fill=palette.LIGHT["ink-2"], font=_font(11))
     return block
 
 
@@ -349,7 +354,7 @@ def _lines(group: Group) -> Any:
     """Numbers and texts as lines of text."""
     from PIL import Image, ImageDraw
 
-    names = group.names[:MAX_PICTURE_COLUMNS]
+    names = group.names[:8]
     lines = [_short(group.title(), 100), "  ".join(_short(name, 12).rjust(12) for name in names)]
     for row, cells in zip(group.rows, group.cells, strict=True):
         for title, cell in zip(group.columns, cells, strict=True):
