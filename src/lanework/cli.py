@@ -303,6 +303,39 @@ def rate(
         raise typer.Exit(NO_GOOD_RUN)
 
 
+@app.command()
+def look(
+    study: StudyFile,
+    *,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A recipe of the study. May be repeated. Default: all."),
+    ] = None,
+    epochs: Annotated[
+        str, typer.Option(metavar="LIST", help="Epochs, with commas, counted from 1.")
+    ] = "1,2,3",
+    count: Annotated[int, typer.Option(metavar="NUMBER", help="How many samples.", min=1)] = 8,
+    seed: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Default: the first of the study.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where. Default: runs/NAME-OF-THE-STUDY-look."),
+    ] = None,
+) -> None:
+    """Show exactly what enters the network: samples before and after augmentation, with their labels."""
+    try:
+        chosen = [int(item) for item in epochs.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"must be whole numbers with commas, got {epochs!r}. Use for example 1,2,3."
+        ) from None
+    from lanework.api import look as looking
+
+    shown = looking.look(study, arms=arm or (), epochs=chosen, count=count, seed=seed, folder=out)
+    print(f"{shown.summary}\n\nPage:    {shown.page}\nPicture: {shown.picture}")
+
+
 @app.command("list")
 def list_(
     kind: Annotated[
