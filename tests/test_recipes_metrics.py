@@ -97,3 +97,15 @@ def test_unknown_task_is_refused():
         SpecError, match=r"data\.task: must be classification or regression, got 'ranking'"
     ):
         recipes.metrics("ranking", num_outputs=1)
+
+
+def test_time_steps_are_told_in_perplexity_and_bits():
+    table = recipes.metrics("classification", num_outputs=3, is_stepwise=True)
+    assert table.names == ("loss", "accuracy", "perplexity", "bits")
+    losses, weights = jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])
+    sums = table.add(table.zero(), jnp.eye(3), jnp.array([0, 0, 0]), losses, weights)
+    found = {name: float(value) for name, value in table.finish(sums).items()}
+    assert found["loss"] == pytest.approx(2.0)
+    assert found["perplexity"] == pytest.approx(np.exp(2.0))
+    assert found["bits"] == pytest.approx(2.0 / np.log(2.0))
+    assert found["accuracy"] == pytest.approx(0.5)
