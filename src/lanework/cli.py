@@ -391,6 +391,17 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def export(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A safetensors file to write.")],
+) -> None:
+    """Write the best model of a study of resnets as safetensors under torchvision's names."""
+    from lanework import api
+
+    print(f"{api.load(folder).best().save_torchvision(file)}: names and layout of torchvision.")
+
+
+@app.command()
 def sample(
     folder: Folder,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="How the text begins.")] = "",

@@ -241,6 +241,33 @@ class Model:
         probabilities: Array = exponential / exponential.sum(axis=-1, keepdims=True)
         return probabilities
 
+    def save_torchvision(self, file: str | Path) -> Path:
+        """Write the weights of a `resnet` as safetensors under torchvision's names and in PyTorch's layout.
+
+        In PyTorch: `net.load_state_dict(safetensors.torch.load_file(file))`. The preparation of the inputs does not go along.
+
+        Args:
+            file: The file; `.safetensors` is usual. An existing one is written over.
+
+        Returns:
+            Its path.
+
+        Raises:
+            SpecError: The network has parts that torchvision's ResNets do not have.
+            StoreError: It is an ensemble.
+        """
+        from safetensors.numpy import save_file
+
+        from lanework import models
+
+        if self.members:
+            raise StoreError(
+                f"torchvision's names are for one network, this is an ensemble of {self.members}. Train without train.average: ensemble."
+            )
+        path = Path(file)
+        save_file(models.to_torchvision(self.params, self.state), str(path))
+        return path
+
     def predict(self, rows: Any) -> Array:
         """Classes as the data has them (text, whole numbers, true and false) [n], or numbers in the target's unit [n] or [n, targets].
 
@@ -326,7 +353,8 @@ def _description(arm: Arm, run: int, dataset: Dataset, module: Any, members: int
         "run": run,
         "task": dataset.task,
         "classes": list(dataset.classes),
-        "model": arm.config.model.model_dump(mode="json"),
+        # What it started from is no part of it.
+        "model": arm.config.model.model_dump(mode="json", exclude={"weights", "head"}),
         "module": getattr(module, "__qualname__", None),
         "input": {
             "shape": list(dataset.input.shape),
