@@ -128,6 +128,13 @@ CASES: dict[str, Case] = {
         (*EAGER, *COMPILED),
         peer_runs=1,
     ),
+    "r5": Case(
+        "ResNet-20 on 32x32x3 images (CIFAR-10 subset), batch 64, 4 lanes",
+        "r5.yaml",
+        SEGMENTS,
+        EAGER,
+        peer_runs=1,
+    ),
     "r6": Case(
         "Character GRU of 256 units on tinyshakespeare, windows of 64, batch 32, 8 lanes",
         "r6.yaml",
@@ -204,6 +211,7 @@ BARS: tuple[Bar, ...] = (
         "lanework_watched", aim=0.8, unit="fraction",
     ),
     _ratio("r4.eager", "rate", "lanework_watched", "torch_index", 1.2, None),
+    _ratio("r5.eager", "rate", "lanework_watched", "torch_index", 0.75, 1),
     _ratio("r6.eager", "rate", "lanework_watched", "torch_index", 2.0, None),
     Bar(
         "memory", "memory", "Peak resident memory of 2 000 runs", "peak_rss_bytes",

@@ -51,6 +51,7 @@ def main() -> None:
         "channels": list(options.get("channels", ())) if first.model.net == "cnn" else [],
         "embedding": int(options.get("embedding", 0)),
         "vocabulary": dataset.input.vocabulary,
+        "depth": int(options["depth"]) if first.model.net == "resnet" else 0,
         "num_classes": dataset.num_outputs,
         "epochs": first.train.epochs,
         "batch_size": first.train.batch_size,
@@ -60,7 +61,8 @@ def main() -> None:
     (folder / "job.json").write_text(json.dumps(job))
     sizes = {name: len(getattr(dataset, name).y) for name in ("train", "val", "test")}
     work = {
-        key: job[key] for key in ("net", "hidden", "channels", "embedding", "epochs", "batch_size")
+        key: job[key]
+        for key in ("net", "hidden", "channels", "embedding", "depth", "epochs", "batch_size")
     }
     work |= {"num_runs": len(runs), "rows": sizes, "input_shape": list(dataset.input.shape)}
     work["num_classes"] = dataset.num_outputs
@@ -86,6 +88,8 @@ def flops_per_sample(work: dict) -> float:
     """
     if work["net"] == "gru":
         return gru_flops_per_sample(work)
+    if work["net"] == "resnet":
+        return resnet_flops_per_sample(work)
     products, shape = [], work["input_shape"]
     width = int(np.prod(shape))
     if work["net"] == "cnn":
@@ -98,6 +102,22 @@ def flops_per_sample(work: dict) -> float:
         products.append(width * hidden)
         width = hidden
     forward = 2 * sum(products)
+    return 3 * forward - 2 * products[0] + forward * work["rows"]["val"] / work["rows"]["train"]
+
+
+def resnet_flops_per_sample(work: dict) -> float:
+    """The same of the CIFAR family: stem, three stages of basic blocks, 1x1 shortcuts where the shape changes, output."""
+    pixels, channels = work["input_shape"][0] * work["input_shape"][1], work["input_shape"][2]
+    products, width = [pixels * 9 * channels * 16], 16
+    for stage in range(3):
+        inner = 16 * 2**stage
+        if stage > 0:
+            pixels //= 4
+            products.append(pixels * width * inner)
+        for _ in range(2 * (work["depth"] // 6)):
+            products.append(pixels * 9 * width * inner)
+            width = inner
+    forward = 2 * (sum(products) + width * work["num_classes"])
     return 3 * forward - 2 * products[0] + forward * work["rows"]["val"] / work["rows"]["train"]
 
 

@@ -33,11 +33,12 @@ class Job:
     """The work: which net on which arrays, how long, and which runs."""
 
     data: str
-    net: str  # "mlp", "cnn" or "gru"
+    net: str  # "mlp", "cnn", "resnet" or "gru"
     hidden: tuple[int, ...]  # widths of the MLP or GRU, or of the dense layers after convolutions
     channels: tuple[int, ...]
     embedding: int  # entries of a token's vector; 0 without tokens
     vocabulary: int  # token codes; 0 without tokens
+    depth: int  # layers of a ResNet of the CIFAR family; 0 without
     num_classes: int
     epochs: int
     batch_size: int

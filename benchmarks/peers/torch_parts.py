@@ -48,10 +48,49 @@ class CharacterGru(nn.Module):
         return self.output(self.gru(self.embed(codes))[0])
 
 
+class Block(nn.Module):
+    """Two 3x3 convolutions around which the input is added; a 1x1 convolution where the shape changes."""
+
+    def __init__(self, width: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if stride > 1 or width != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(width, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(inner + self.shortcut(x))
+
+
+def resnet(job: Job, width: int) -> nn.Module:
+    """The CIFAR family of He et al. 2015: 6n + 2 layers in three stages of 16, 32 and 64 channels."""
+    layers: list[nn.Module] = [nn.Conv2d(width, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)]
+    layers.append(nn.ReLU())
+    width = 16
+    for stage, channels in enumerate((16, 32, 64)):
+        for place in range(job.depth // 6):
+            layers.append(Block(width, channels, 2 if stage and not place else 1))
+            width = channels
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, job.num_classes)]
+    net = nn.Sequential(*layers)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return net
+
+
 def network(job: Job, shape: tuple[int, ...]) -> nn.Module:
-    """The study's net: dense layers with ReLU, after 3x3 convolutions with pooling for a CNN; or a GRU."""
+    """The study's net: dense layers with ReLU, after 3x3 convolutions with pooling for a CNN; a ResNet; or a GRU."""
     if job.net == "gru":
         return CharacterGru(job)
+    if job.net == "resnet":
+        return resnet(job, shape[-1])
     layers: list[nn.Module] = []
     width = shape[-1]  # features of a flat row, or channels of a picture
     if job.net == "cnn":
@@ -96,7 +135,7 @@ def tensors(job: Job, device: torch.device) -> list[tuple[torch.Tensor, torch.Te
 
 
 def sample_shape(job: Job, x: torch.Tensor) -> tuple[int, ...]:
-    return (x.shape[2], x.shape[3], x.shape[1]) if job.net == "cnn" else tuple(x.shape[1:])
+    return (x.shape[2], x.shape[3], x.shape[1]) if x.ndim == 4 else tuple(x.shape[1:])
 
 
 def cross_entropy(outputs: torch.Tensor, y: torch.Tensor, **options) -> torch.Tensor:
