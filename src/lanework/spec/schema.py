@@ -9,6 +9,7 @@ from lanework import own_code
 from lanework.catalog import CATALOG, Entry, Hyper
 from lanework.spec.types import (
     CHOICES,
+    COLUMN_KINDS,
     OPTIONAL_CHOICES,
     SCHEDULABLE,
     DataSpec,
@@ -162,9 +163,27 @@ def _data(definitions: Schema) -> Schema:
     properties = section["properties"]
     properties["source"]["anyOf"] = [_names(CATALOG["source"].values()), {"type": "string"}]
     properties["source"].pop("type", None)
-    for key, kind in (("prepare", "preparation"), ("categories", "encoding")):
-        properties[key] |= _names(CATALOG[kind].values())
-        properties[key].pop("type", None)
+    step = _choice_schema("preparation")
+    prepare: Schema = {"anyOf": [*step["anyOf"], {"type": "array", "items": step, "minItems": 1}]}
+    parts = _names(CATALOG["date_part"].values())
+    part: Schema = {"anyOf": [parts, {"type": "array", "items": parts, "minItems": 1}]}
+    rare: Schema = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}
+    encoding = _names(CATALOG["encoding"].values())
+    own = {"prepare": prepare, "categories": encoding, "rare": rare, "dates": part}
+    for key, shape in own.items():
+        kept = {
+            name: properties[key][name]
+            for name in ("default", "description", "examples")
+            if name in properties[key]
+        }
+        properties[key] = shape | kept
+    kinds: Schema = {"enum": list(COLUMN_KINDS)}
+    column: Schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"kind": kinds, **own},
+    }
+    properties["columns"]["additionalProperties"] = {"anyOf": [kinds, column]}
     properties["target"]["anyOf"].append({"type": "integer"})
     return section
 
