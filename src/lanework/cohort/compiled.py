@@ -179,6 +179,13 @@ class Programs:
         part, size = self._data.host["train"], self.shapes.buffer_rows
         return Feeder(part, num_rows=size, put=self._everywhere)
 
+    def most_orders(self) -> int | None:
+        """How many different orders of samples a streamed call can serve; None where the buffer takes all samples."""
+        shapes = self.shapes
+        if shapes.buffer_rows >= self.num_samples("train"):
+            return None
+        return shapes.buffer_rows // (shapes.max_steps * shapes.batch_size)
+
     def blank(self) -> PyTree:
         """A buffer of zeros for trials; None where the training part is on the devices."""
         if not self.shapes.buffer_rows:

@@ -329,10 +329,8 @@ def _fill(cohort: _Cohort) -> None:
 
 def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
     """One segment: train (in one call or several), read, decide, move."""
-    slots = cohort.active()
-    lengths = {slot: _segment_length(cohort, slot) for slot in slots}
-    num_steps = lengths[slots[0]]
-    called = [slot for slot in slots if lengths[slot] == num_steps]
+    called = _called(cohort)
+    num_steps = _segment_length(cohort, called[0])
     drawn = _draw(cohort, called, num_steps)
     counts = np.zeros((cohort.width, num_steps), np.int64)
     for slot in called:
@@ -366,6 +364,21 @@ class _Trained(NamedTuple):
     after: Any
     told: Any
     counts: np.ndarray
+
+
+def _called(cohort: _Cohort) -> list[int]:
+    """Slots that train in the next segment: all of equal length, and no more different samples than a buffer holds."""
+    slots = cohort.active()
+    if cohort.feeder is None:
+        num_steps = _segment_length(cohort, slots[0])
+        return [slot for slot in slots if _segment_length(cohort, slot) == num_steps]
+    # Runs that were healed or came late stand elsewhere than others of their seed: they go first, to catch up.
+    slots.sort(key=lambda slot: cohort.progress[_number(cohort, slot)].step)
+    num_steps = _segment_length(cohort, slots[0])
+    equal = [slot for slot in slots if _segment_length(cohort, slot) == num_steps]
+    keys = list(dict.fromkeys(_order_key(cohort, slot) for slot in equal))
+    chosen = keys[: cohort.programs.most_orders()]
+    return sorted(slot for slot in equal if _order_key(cohort, slot) in chosen)
 
 
 def _joined(pieces: Sequence[Mapping[str, np.ndarray]], told: Any) -> Any:

@@ -26,6 +26,8 @@ BUFFER_BYTES = 64 * 2**20
 """Size of a buffer: large against what a call costs, small against memory (two or three are alive)."""
 MEMORY_SHARE = 0.5
 """Share of the memory for lanes that a training part may take before it is streamed."""
+# Programs for a single step are simplified by the compiler, which changes the last bits of sums.
+FEWEST_STEPS = 2
 # Below that share of all samples, sorting what is asked for is cheaper than ticking off all samples.
 SPARSE = 1 / 64
 
@@ -79,14 +81,14 @@ def streamed_shapes(
         shapes: Its sizes with the part in memory.
         part: The training part.
         num_orders: How many different orders of samples its runs have: runs of a seed share theirs.
-        buffer_bytes: Size of a buffer; at least one step fits whatever it is.
+        buffer_bytes: Size of a buffer; at least two steps fit whatever it is.
 
     Returns:
         Calls of as many steps as a buffer feeds, and the rows of a buffer.
     """
     per_step = shapes.batch_size * num_orders
     steps = int(buffer_bytes // max(1, per_step * row_bytes(part)))
-    steps = min(max(1, steps), shapes.max_steps)
+    steps = min(max(FEWEST_STEPS, steps), shapes.max_steps)
     rows = min(per_step * steps, len(next(iter(part.values()))))
     return replace(shapes, max_steps=steps, buffer_rows=rows)
 
