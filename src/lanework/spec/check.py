@@ -149,12 +149,25 @@ def check_choice(kind: str, value: Any, path: str) -> tuple[str, dict[str, Any],
             text = f"must be a name, alone or with options, got {got(value)}. Add name: and one of {', '.join(rows)}."
             return "", {}, [Problem(path, text)]
     if kind in own_code.KINDS and own_code.is_own(name):
-        return name, *check_arguments(given, path)
+        return name, *_check_own(kind, given, path)
     if not isinstance(name, str) or name not in rows:
         where = join(path, "name") if isinstance(value, Mapping) else path
         return "", {}, [Problem(where, _unknown_name(kind, name))]
     options, problems = check_options(rows[name], given, path)
     return name, options, problems
+
+
+def _check_own(
+    kind: str, given: Mapping[str, Any], path: str
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Options of an own function; an update rule has a learning rate as those of the catalogue do."""
+    options, problems = check_arguments(given, path)
+    if kind == "optimizer":
+        usual = CATALOG[kind]["adam"].hyper("learning_rate")
+        rate = given.get(usual.name, usual.default)
+        options[usual.name], found = check_value(usual, rate, join(path, usual.name))
+        problems += found
+    return options, problems
 
 
 def check_arguments(given: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Problem]]:
