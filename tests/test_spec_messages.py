@@ -81,7 +81,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown-split-key",
         {"data": {"source": "digits", "split": {"tain": 1}}},
-        "data.split.tain: must be a known key, got 'tain'. Did you mean train or stratify?",
+        "data.split.tain: must be a known key, got 'tain'. Did you mean train, time or stratify?",
     ),
     (
         "kind-of-column",
