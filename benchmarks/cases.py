@@ -149,6 +149,7 @@ EXTRA_CASES = {
     "peak": "float32 matrix peak of this machine",
     "start": "Start of the command line and import",
     "rules": "Price of a step under each update rule, relative to plain gradient descent",
+    "r7": "Streaming from disk: rows of 4 kB, MLP 1024-256-128-10, 4 lanes; and a file of 6 GiB",
 }
 
 
@@ -228,6 +229,14 @@ BARS: tuple[Bar, ...] = (
     Bar(
         "r1.watching", "r1", "Records and default monitoring in R1, share of training time",
         "watching_fraction", "lanework_watched", bar=0.05, is_ceiling=True, unit="fraction",
+    ),
+    Bar(
+        "r7.rate", "r7", "R7 streamed from disk, as a share of the rate in memory", "streamed_fraction",
+        bar=0.9, unit="fraction",
+    ),
+    Bar(
+        "r7.memory", "r7", "R7 peak resident memory on a file of 6 GiB", "peak_rss_bytes",
+        bar=2 * GIB, is_ceiling=True, unit="bytes",
     ),
     Bar(
         "r3.watching", "r3", "Records and default monitoring in R3, share of training time",

@@ -131,7 +131,14 @@ def single(result: dict, case: dict, bar: Bar) -> float | None:
         return watching_fraction(case)
     if bar.case == "start":
         return case.get(bar.measure)
+    if bar.case == "r7":
+        return streaming_figure(case, bar.measure)
     return median(case["contenders"].get(bar.ours, {}), bar.measure)
+
+
+def streaming_figure(case: dict, measure: str) -> float | None:
+    """Rate of streaming against memory, or the peak memory on a large file (see streaming.py)."""
+    return case.get("memory" if measure == "peak_rss_bytes" else "rate", {}).get(measure)
 
 
 def check(result: dict, bar: Bar) -> Check:

@@ -153,6 +153,8 @@ def run_case(name: str, options: argparse.Namespace) -> dict:
             return run_start(Path(folder), options.reps)
         if name == "rules":
             return run_rules(Path(folder), is_tiny=options.tiny)
+        if name == "r7":
+            return run_streaming(Path(folder), is_tiny=options.tiny)
         return run_contest(CASES[name], Path(folder), options)
 
 
@@ -271,6 +273,20 @@ def run_rules(folder: Path, *, is_tiny: bool) -> dict:
         print(f"   FAILED: {done.tail}")
         return {"skipped": done.tail}
     return json.loads((folder / "rules.json").read_text())
+
+
+def run_streaming(folder: Path, *, is_tiny: bool) -> dict:
+    """Rates in memory and streamed, and peak memory on a large file, see streaming.py."""
+    command = [sys.executable, str(HERE / "streaming.py"), "streaming.json"]
+    command += ["tiny"] if is_tiny else []
+    done = measure.run_process(command, folder=folder, env=lanework_env(folder / "cache"))
+    if done.code != 0:
+        print(f"   FAILED: {done.tail}")
+        return {"skipped": done.tail}
+    found = json.loads((folder / "streaming.json").read_text())
+    rates = found["rate"]["samples_per_s"]
+    print(f"   {rates['streamed']:.0f} samples/s streamed, {rates['in_memory']:.0f} in memory")
+    return found
 
 
 IMPORT = "import time; t = time.perf_counter(); import lanework; print(time.perf_counter() - t)"
