@@ -73,7 +73,12 @@ def prepare_table(tables: tuple[Table, Table, Table], spec: DataSpec) -> Tabular
     )
     x = tuple(apply_table(record, rows) for rows in tables)
     info = InputInfo(record.shape, num_numeric, tuple(rule.width for rule in embedded))
-    told = (*_told_gaps(tables, record, spec), *_told_rare(record), *_told_new(tables, record))
+    told = (
+        *_told_dates(train, spec),
+        *_told_gaps(tables, record, spec),
+        *_told_rare(record),
+        *_told_new(tables, record),
+    )
     return Tabular(record, (x[0], x[1], x[2]), info, told)
 
 
@@ -208,6 +213,16 @@ def _filled_how(prepare: Any) -> str:
     strategy = options["strategy"]
     how = f"{options['value']:g}" if strategy == "constant" else f"the training {strategy}"
     return f"{how}, and marked in a column of their own" if options["indicator"] else how
+
+
+def _told_dates(train: Table, spec: DataSpec) -> tuple[str, ...]:
+    """A sentence for each choice of parts of dates that is not the usual one."""
+    ways: dict[tuple[str, ...], list[str]] = {}
+    for column in train.columns:
+        parts = tuple(spec.of_column(column.name, "dates"))
+        if column.kind == "date" and parts != ("days",):
+            ways.setdefault(parts, []).append(column.name)
+    return tuple(f"Of {listed(names)} enter: {', '.join(parts)}." for parts, names in ways.items())
 
 
 def _told_gaps(tables: tuple[Table, ...], record: Preparation, spec: DataSpec) -> tuple[str, ...]:
