@@ -33,6 +33,32 @@ def build(net: str = "resnet", *, input: Any = IMAGE, num_outputs: int = 5, **op
     return models.network(model(net, **options), input=input, num_outputs=num_outputs)
 
 
+def weights(net: models.Network) -> Any:
+    """Random weights of a network's shapes and untouched batch statistics; nothing to compile."""
+    rng = np.random.default_rng(0)
+    params, state = shapes_of(net)
+    params = jax.tree.map(
+        lambda leaf: (0.3 * rng.normal(size=leaf.shape)).astype(np.float32), params
+    )
+    return params, {
+        layer: {"mean": np.zeros(own["mean"].shape, "f"), "var": np.ones(own["var"].shape, "f")}
+        for layer, own in state.items()
+    }
+
+
+def compiled(net: models.Network, *, is_training: bool = False, hypers: Any = None) -> Any:
+    """`(params, state, x) -> (outputs, state, taps)`."""
+
+    def run(params: Any, state: Any, x: Any) -> Any:
+        taps: dict[str, jax.Array] = {}
+        outputs, after = net.apply(
+            params, state, x, is_training=is_training, hypers=hypers or {}, taps=taps
+        )
+        return outputs, after, taps
+
+    return jax.jit(run)
+
+
 def shapes_of(net: models.Network) -> Any:
     return jax.eval_shape(net.init, key())
 
@@ -71,10 +97,9 @@ def test_plain_is_the_residual_network_without_what_shortcuts_need() -> None:
     plain, padded = build("plain"), build(shortcut="padding")
     assert shapes_of(plain) == shapes_of(padded)
     assert count(build()) > count(plain)
-    weights = plain.init(key())
     x = images(4, 9, 8, 3)
-    run = [net.apply(*weights, x, is_training=False, hypers={})[0] for net in (plain, padded)]
-    assert not np.allclose(*run)
+    found = [compiled(net)(*weights(plain), x)[0] for net in (plain, padded)]
+    assert not np.allclose(*found)
 
 
 def test_layers_stand_in_forward_order_two_levels_deep() -> None:
@@ -94,14 +119,12 @@ def test_layers_stand_in_forward_order_two_levels_deep() -> None:
 def test_identity_and_both_shortcuts_by_hand() -> None:
     """With all of F at zero, a block gives act(shortcut(x))."""
     net = build(shortcut="padding", norm="none")
-    params, _ = net.init(key())
+    params, _ = weights(net)
     params = {
-        name: jax.tree.map(jnp.zeros_like, leaves) if name.startswith("stage") else leaves
+        name: jax.tree.map(np.zeros_like, leaves) if name.startswith("stage") else leaves
         for name, leaves in params.items()
     }
-    x = images(2, 9, 8, 3)
-    taps: dict[str, jax.Array] = {}
-    net.apply(params, {}, x, is_training=False, hypers={}, taps=taps)
+    _, _, taps = compiled(net)(params, {}, images(2, 9, 8, 3))
     first = taps["stage1_block0_conv2_activation"]
     np.testing.assert_array_equal(first, taps["stem_activation"])
     second = taps["stage2_block0_conv2_activation"]
@@ -112,30 +135,26 @@ def test_identity_and_both_shortcuts_by_hand() -> None:
 
 def test_taps_hold_what_weights_and_activations_give() -> None:
     net = build(norm="none")
-    params, _ = net.init(key())
-    x = images(2, 9, 8, 3)
-    taps: dict[str, jax.Array] = {}
-    outputs, _ = net.apply(params, {}, x, is_training=False, hypers={}, taps=taps)
+    outputs, _, taps = compiled(net)(weights(net)[0], {}, images(2, 9, 8, 3))
     assert set(net.layer_names) <= set(taps)
     np.testing.assert_array_equal(taps["output"], outputs)
     before, after = taps["stage1_block0_conv1"], taps["stage1_block0_conv1_activation"]
     np.testing.assert_array_equal(jnp.maximum(before, 0), after)
 
 
+@pytest.mark.slow
 def test_zero_init_makes_blocks_start_as_their_shortcut() -> None:
     net = build(zero_init=True)
-    params, state = net.init(key())
+    params, state = jax.jit(net.init)(key())
     assert not params["stage1_block0_conv2_norm"]["scale"].any()
     assert params["stage1_block0_conv1_norm"]["scale"].all()
-    taps: dict[str, jax.Array] = {}
-    x = images(2, 9, 8, 3)
-    net.apply(params, state, x, is_training=True, hypers={}, taps=taps)
+    _, _, taps = compiled(net, is_training=True)(params, state, images(2, 9, 8, 3))
     np.testing.assert_array_equal(taps["stage1_block0_conv2_activation"], taps["stem_activation"])
 
 
 def test_stochastic_depth_leaves_blocks_out_in_training_only() -> None:
     net = build(norm="none", depth=14, num_outputs=2)
-    params, state = net.init(key())
+    params, state = weights(net)
     x = jnp.tile(images(1, 9, 8, 3), (64, 1, 1, 1))
     run = jax.jit(partial(net.apply, is_training=True))
     never, _ = run(params, state, x, key=key(), hypers={"stochastic_depth": jnp.float32(0)})
@@ -144,18 +163,24 @@ def test_stochastic_depth_leaves_blocks_out_in_training_only() -> None:
     np.testing.assert_allclose(never, jnp.broadcast_to(never[:1], never.shape), rtol=1e-5)
     assert len(np.unique(np.round(often[:, 0], 5))) > 8  # samples lose different blocks
     assert not np.allclose(often, other)
-    calm, _ = net.apply(params, state, x, is_training=False, hypers={"stochastic_depth": 0.9})
+    calm, _, _ = compiled(net, hypers={"stochastic_depth": 0.9})(params, state, x)
     np.testing.assert_allclose(calm, never, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="needs a key in training, got None"):
-        net.apply(params, state, x, is_training=True, hypers={"stochastic_depth": 0.5})
+        compiled(net, is_training=True, hypers={"stochastic_depth": 0.5})(params, state, x)
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "layer", "norm_position": "after"}], ids=str)
-@pytest.mark.parametrize("net", ["resnet", "plain"])
+@pytest.mark.parametrize(
+    ("net", "options"),
+    [
+        ("resnet", {}),
+        pytest.param("plain", {}, marks=pytest.mark.slow),
+        pytest.param("resnet", {"norm": "layer", "norm_position": "after"}, marks=pytest.mark.slow),
+    ],
+)
 def test_lanes_and_state(net: str, options: dict[str, str]) -> None:
     built = build(net, **options)
     keys = jax.random.split(key(), 2)
-    params, state = jax.vmap(built.init)(keys)
+    params, state = jax.tree.map(lambda leaf: np.stack([leaf, 0.9 * leaf]), weights(built))
     x = images(6, 9, 8, 3)
     rates = jnp.array([0.0, 0.4])
 
@@ -170,19 +195,14 @@ def test_lanes_and_state(net: str, options: dict[str, str]) -> None:
     np.testing.assert_allclose(outputs[1], jax.jit(train)(*own)[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"activation": "silu"},
-        pytest.param({"norm": "none", "activation": "tanh"}, marks=pytest.mark.slow),
-    ],
-    ids=str,
+    "options", [{"norm": "none", "activation": "tanh"}, {"activation": "silu"}], ids=str
 )
 def test_gradients_against_finite_differences(options: dict[str, str]) -> None:
     with jax.enable_x64(True):
         net = build(stem="imagenet", width=2, num_outputs=2, **options)
-        params, state = net.init(key())
-        params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) + 0.01, (params, state))
+        params, state = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), weights(net))
         x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 9, 8, 3)))
 
         def loss(params: Any) -> jax.Array:
@@ -193,7 +213,7 @@ def test_gradients_against_finite_differences(options: dict[str, str]) -> None:
         check_grads(jax.jit(loss), (params,), order=1, modes=["rev"], rtol=1e-4, eps=1e-6)
 
 
-@pytest.mark.parametrize("side", [4, 7, 8, 9])
+@pytest.mark.parametrize("side", [7, 8])
 def test_max_pooling_is_the_window_reduction(side: int) -> None:
     x = images(2, side, side + 1, 3)
     pads = ((0, 0), (1, 1), (1, 1), (0, 0))
@@ -234,29 +254,28 @@ def test_tables_are_refused_and_flat_pictures_read_by_their_grid() -> None:
     with pytest.raises(SpecError, match=r"plain must get images .* shape \(4,\)\. Use net: mlp"):
         build("plain", input=Input())
     net = build(input=Input(shape=(64,), num_numeric=64, grid=(8, 8, 1)))
-    params, state = net.init(key())
-    assert net.apply(params, state, jnp.ones((2, 64)), is_training=False, hypers={})[0].shape == (
-        2,
-        5,
-    )
+    outputs, _, _ = jax.eval_shape(compiled(net), *weights(net), jnp.ones((2, 64)))
+    assert outputs.shape == (2, 5)
 
 
 def test_frozen_statistics_stay_still_and_are_what_is_used() -> None:
     net = build()
-    params, state = net.init(key())
+    params, state = weights(net)
     x = 2.0 + images(6, 9, 8, 3)
     still = dict.fromkeys(state, True)
-    frozen, after = net.apply(params, state, x, is_training=True, hypers={"still": still})
-    calm, _ = net.apply(params, state, x, is_training=False, hypers={})
+    frozen, after, _ = compiled(net, is_training=True, hypers={"still": still})(params, state, x)
+    calm, _, _ = compiled(net)(params, state, x)
     np.testing.assert_array_equal(frozen, calm)
     jax.tree.map(np.testing.assert_array_equal, after, state)
-    moving, moved = net.apply(params, state, x, is_training=True, hypers={})
+    moving, moved, _ = compiled(net, is_training=True)(params, state, x)
+    assert not np.allclose(moved["stem_norm"]["mean"], state["stem_norm"]["mean"])
 
+    @jax.jit
     def run(flag: jax.Array) -> Any:
         flags = dict.fromkeys(state, flag)
         return net.apply(params, state, x, is_training=True, hypers={"still": flags})
 
     for flag, wanted, wanted_state in ((True, frozen, state), (False, moving, moved)):
-        outputs, found = jax.jit(run)(jnp.asarray(flag))
+        outputs, found = run(jnp.asarray(flag))
         np.testing.assert_allclose(outputs, wanted, rtol=1e-3, atol=1e-4)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), found, wanted_state)
