@@ -215,7 +215,7 @@ class _Drawer:
         enter = entering.entering(config.train, dataset, prepare=self._prepare)
         # The keys of `fresh_lane`: those of the steps are the second kind.
         self._lane_key = jax.random.key_data(jax.random.fold_in(jax.random.key(np.uint32(seed)), 1))
-        self._hypers = {
+        self._hypers: dict[str, Any] = {
             name: np.float32(value)
             for name, value in specs.traced_values(config).items()
             if value > 0 or name not in specs.ZERO_IS_OFF

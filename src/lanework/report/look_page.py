@@ -358,7 +358,7 @@ def _lines(group: Group) -> Any:
     lines = [_short(group.title(), 100), "  ".join(_short(name, 12).rjust(12) for name in names)]
     for row, cells in zip(group.rows, group.cells, strict=True):
         for title, cell in zip(group.columns, cells, strict=True):
-            values = [] if cell.values is None else np.ravel(cell.values)[: len(names) or 8]
+            values = np.ravel([] if cell.values is None else cell.values)[: len(names) or 8]
             shown = "  ".join(units.short(float(value)).rjust(12) for value in values)
             lines.append(f"{row} {title} {cell.label}: {shown}{_short(cell.text, 90)}")
     font = _font(12)
