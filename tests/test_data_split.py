@@ -291,3 +291,12 @@ def test_text_and_series_have_a_split_of_their_own(tmp_path, key):
     )
     with pytest.raises(DataError, match=rf"data.split.{key}: must be left out for a time series"):
         load(spec)
+
+
+def test_arrays_on_disk_are_split_at_random_only(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32))
+    np.save(tmp_path / "y.npy", np.arange(64) % 2)
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    spec = DataSpec.model_validate({"source": "<object>", "split": {"folds": 3}})
+    with pytest.raises(DataError, match=r"data.split.folds: must be left out for arrays on disk"):
+        load(spec, arrays=(x, np.arange(64) % 2))
