@@ -232,5 +232,5 @@ def _scaled(own: Params, found: tuple[Array, Array] | None) -> Params:
         return own
     factor, shift = found
     scaled = "gain" if "gain" in own else "kernel"  # under a weight norm the length is the gain's
-    after = {**own, scaled: own[scaled] * factor}
+    after = {**own, scaled: own[scaled] * norms.along_last(factor, own[scaled])}
     return {**after, "bias": own["bias"] + shift} if "bias" in own else after
