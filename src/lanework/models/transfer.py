@@ -272,7 +272,8 @@ def to_torchvision(params: Tree, state: Tree) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {}
     for path, leaf in _places((params, state), leaves=True).items():
         name = torchvision_name(path)
-        if name is None:
+        layer = _parts(path)[1]
+        if name is None or (layer.endswith("_norm") and layer not in state):
             refuse(
                 "model",
                 f"must be a resnet with norm: batch before the activation to be written under torchvision's names, got the weights {path[2:]}. "
@@ -295,6 +296,8 @@ def torchvision_name(path: str) -> str | None:
     tree, layer, leaf = _parts(path)
     owner = _torch_layer(layer)
     kind = "norm" if layer.endswith("_norm") else "weights"
+    if leaf == "bias" and kind == "weights" and layer != HEAD:
+        return None  # normalisation takes it off again
     for (of, theirs), (place, ours) in _LEAVES.items():
         if owner and (of, place, ours) == (kind, tree, leaf):
             return f"{owner}.{theirs}"
@@ -364,7 +367,9 @@ def _check(
     is_ours: bool,
 ) -> None:
     """Refuse what is no start for this network; `head` is the output layer and what is to become of it."""
-    body = {path: int(np.prod(shape)) for path, shape in places.items() if _parts(path)[1] != head[0]}
+    body = {
+        path: int(np.prod(shape)) for path, shape in places.items() if _parts(path)[1] != head[0]
+    }
     filled = sum(
         size
         for path, size in body.items()
