@@ -314,11 +314,7 @@ def _group(
 ) -> _Group:
     laid = prepared.laid[members[0].laid]
     dataset = prepared.datasets[laid.bucket.data]
-    starts = [gating.fresh(built[one.laid], [one.run]) for one in members]
-    params, state = (
-        jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
-        for trees in ([s.params for s in starts], [s.state for s in starts])
-    )
+    params, state = _weights(built, members)
     values = [_hypers(prepared.arms[one.arms[0]]) for one in members]
     columns = {name: np.array([row[name] for row in values], np.float32) for name in values[0]}
     plain = {name: column for name, column in columns.items() if name not in ZERO_IS_OFF}
@@ -339,6 +335,22 @@ def _group(
         num_steps,
         at_hand[number % len(at_hand)],
     )
+
+
+def _weights(
+    built: Sequence[compiled.Programs], members: Sequence[_Subject]
+) -> tuple[PyTree, PyTree]:
+    """Weights and states of subjects before training, [subject]."""
+    made: dict[int, tuple[PyTree, PyTree]] = {}
+    for laid in {one.laid for one in members}:
+        places = [i for i, one in enumerate(members) if one.laid == laid]
+        lanes = gating.fresh(built[laid], [members[i].run for i in places])
+        for lane, place in enumerate(places):
+            cut = lambda leaf: leaf[lane]
+            made[place] = jax.tree.map(cut, (lanes.params, lanes.state))
+    ordered = [made[place] for place in range(len(members))]
+    params, state = jax.tree.map(lambda *leaves: np.stack(leaves), *ordered)
+    return params, state
 
 
 def _hypers(arm: Arm) -> dict[str, float]:
@@ -537,8 +549,8 @@ def _slopes(prepared: Prepared, group: _Group) -> PyTree:
     num_free = (info.num_numeric if info.cardinalities else -1) if is_number else 0
     is_penalised = any(_strengths(prepared, one) for one in group.subjects)
     one = {"l1": 1.0, "l2": 1.0}
-    value: Callable[[PyTree], Any] = lambda at: jax.numpy.zeros(())
-    slope: Callable[[PyTree], Any] = lambda at: jax.tree.map(jax.numpy.zeros_like, at)
+    value: Callable[[PyTree], Any] | None = None
+    slope: Callable[[PyTree], Any] | None = None
     if is_penalised:
         value = lambda at: recipes.penalty(at, one)
         slope = lambda at: recipes.penalty_gradient(at, one)
@@ -576,7 +588,7 @@ def _judged(
         params = jax.tree.map(lambda leaf: leaf[lane], group.start.params)
         items = _network_items(group, own_look, own_trained, names, paths, params)
         found += [(item, subject.arms) for item in items]
-        error = float(np.max(slopes["penalty"], initial=0.0))
+        error = float(np.max(slopes.get("penalty", 0.0), initial=0.0))
         for arm, l1, l2 in _strengths(prepared, subject):
             value = _penalty(params, l1=l1, l2=l2)
             item = judge.penalty(value=value, loss=float(own_look["loss"]), error=error)
@@ -613,9 +625,10 @@ def _penalty(params: PyTree, *, l1: float, l2: float) -> float:
 
 
 def _gradient_item(slopes: PyTree, paths: Sequence[str]) -> Item:
-    error, is_kink = slopes["error"][0], slopes["is_kink"][0]
+    error, is_kink = slopes["error"], slopes["is_kink"]
     # A kink is skipped unless the gradient is right there too.
-    is_told = ~is_kink | (error <= judge.GRADIENT_WARN)
+    right = judge.GRADIENT_WARN if slopes["bits"] >= 64 else judge.COARSE_WARN
+    is_told = ~is_kink | (error <= right)
     # Inputs come first in the tree: names are sorted.
     names = (["inputs"] if slopes["has_inputs"] else []) + list(paths)
     worst = {

@@ -108,15 +108,28 @@ def looked_at(
     group: int,
 ) -> tuple[Callable[..., PyTree], tuple[PyTree, ...]]:
     """`gate.inspect` of each lane, and the loss of constant outputs on some targets: the function and its arguments for `call`."""
+    num_outputs = constants.shape[1]
+    cotangent = np.random.default_rng(0).standard_normal(num_outputs, np.float32)
+    near = jittered(start.params, share=0.1, seed=1)
+    zeros = jax.tree.map(np.zeros_like, start.params)
+    far = [_moved(zeros, start.params, share=1.0, seed=seed) for seed in (2, 3)]
+    point = gate.Point(start.params, start.state, near, (far[0], far[1]))
 
-    def function(start: Start, samples: Any, targets: Any, constants: Any) -> PyTree:
-        def one(params: PyTree, state: PyTree, plain: PyTree, active: PyTree) -> PyTree:
+    def function(
+        point: gate.Point,
+        plain: Any,
+        active: Any,
+        samples: Any,
+        targets: Any,
+        constants: Any,
+        cotangent: Any,
+    ) -> PyTree:
+        def one(point: gate.Point, plain: PyTree, active: PyTree) -> PyTree:
             seen = gate.inspect(
                 model,
-                params,
-                state,
+                point,
                 samples=samples,
-                key=jax.random.key(0),
+                cotangent=cotangent,
                 plain=plain,
                 active=active,
                 has_gradient=has_gradient,
@@ -124,9 +137,26 @@ def looked_at(
             told = [gate.best_constants(model, y, constants, hypers=plain) for y in targets]
             return seen | {"constants": told}
 
-        return over_lanes(one, group=group)(*start)
+        return over_lanes(one, group=group)(point, plain, active)
 
-    return function, (start, samples, targets, constants)
+    return function, (point, start.plain, start.active, samples, targets, constants, cotangent)
+
+
+def jittered(params: PyTree, *, share: float, seed: int) -> PyTree:
+    """Weights a little off, [lane]: each tensor moves by normal noise of `share` of its size plus a tenth of that share."""
+    return _moved(params, params, share=share, seed=seed)
+
+
+def _moved(params: PyTree, sizes: PyTree, *, share: float, seed: int) -> PyTree:
+    generator = np.random.default_rng(seed)
+
+    def move(leaf: np.ndarray, like: np.ndarray) -> np.ndarray:
+        axes = tuple(range(1, like.ndim))
+        size = np.sqrt(np.mean(np.square(like, dtype=np.float64), axis=axes, keepdims=True))
+        noise = generator.standard_normal(leaf.shape[1:], np.float32)
+        return (leaf + share * (size + 0.1) * noise).astype(leaf.dtype)
+
+    return jax.tree.map(move, params, sizes)
 
 
 def trained(
@@ -153,40 +183,45 @@ def slopes(
     model: gate.Model,
     start: Start,
     samples: gate.Samples,
-    penalty: Callable[[PyTree], jax.Array],
-    penalty_gradient: Callable[[PyTree], PyTree],
+    penalty: Callable[[PyTree], jax.Array] | None,
+    penalty_gradient: Callable[[PyTree], PyTree] | None,
     *,
     num_free: int,
     step: float,
 ) -> tuple[Callable[..., PyTree], tuple[PyTree, ...]]:
-    """The gradient check of each lane, in double precision: by weights, by inputs, and of the penalty. For `call`.
+    """The gradient check of the first lane, in double precision: by weights, by inputs, and of the penalty. For `call`.
 
     Args:
         model: The network and its loss.
         start: The lanes.
         samples: Two or three samples.
-        penalty: Of weights, to a scalar.
+        penalty: Of weights, to a scalar; None for none.
         penalty_gradient: What the engine adds to the gradient for it.
         num_free: How many leading entries of a flat input are numbers; -1 for all, 0 for none (codes).
         step: Size of the differences.
     """
+    at = {"weights": jittered(start.params, share=0.1, seed=1)}
+    if num_free:
+        free = samples.x if num_free < 0 else samples.x[..., :num_free]
+        at["inputs"] = np.asarray(free)[None]
+    along = gradients.directions(jax.tree.map(lambda leaf: leaf[0], at))
+    along_weights = gradients.directions(jax.tree.map(lambda leaf: leaf[0], at["weights"]))
 
-    def function(start: Start, samples: gate.Samples) -> PyTree:
-        def one(params: PyTree, state: PyTree, plain: PyTree, active: PyTree) -> PyTree:
-            key = jax.random.key(2)
-            at = {"weights": gate.jittered(params, key)}
-            if num_free:
-                at["inputs"] = samples.x if num_free < 0 else samples.x[..., :num_free]
+    def function(
+        at: PyTree, state: PyTree, plain: PyTree, samples: Any, along: Any, along_weights: Any
+    ) -> PyTree:
+        at, state, plain = jax.tree.map(lambda leaf: leaf[0], (at, state, plain))
+        loss = _free_loss(model, state, samples, num_free=num_free, hypers=plain)
+        error, is_kink = gradients.errors(gradients.compare(loss, at, along, step=step))
+        told = {"error": error, "is_kink": is_kink}
+        if penalty is None or penalty_gradient is None:
+            return told
+        penalised = _with_gradient(penalty, penalty_gradient)
+        check = gradients.compare(penalised, at["weights"], along_weights, step=step)
+        return told | {"penalty": gradients.errors(check)[0]}
 
-            loss = _free_loss(model, state, samples, num_free=num_free, hypers=plain)
-            told = gradients.errors(gradients.compare(loss, at, key=key, step=step))
-            penalised = _with_gradient(penalty, penalty_gradient)
-            check = gradients.compare(penalised, at["weights"], key=key, step=step)
-            return {"error": told[0], "is_kink": told[1], "penalty": gradients.errors(check)[0]}
-
-        return over_lanes(one, group=1)(*start)
-
-    return function, (_doubled(start), _doubled(samples))
+    given = (at, start.state, start.plain, samples, along, along_weights)
+    return function, _doubled(given)
 
 
 def bits(model: gate.Model, start: Start, samples: gate.Samples) -> int:

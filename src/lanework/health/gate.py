@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Model", "Samples", "best_constants", "inspect", "jittered", "short_training", "zeroed"]
+__all__ = ["Model", "Point", "Samples", "best_constants", "inspect", "short_training", "zeroed"]
 
 Array: TypeAlias = Any  # of JAX within programs, of NumPy where they are called
 PyTree: TypeAlias = Any
@@ -48,6 +48,24 @@ class Samples(NamedTuple):
     y: Array
 
 
+class Point(NamedTuple):
+    """Weights at which a network is looked at.
+
+    Chance comes from the host: drawing it in the program would take longer to compile than all the rest.
+
+    Attributes:
+        params: Those at the start.
+        state: State at the start.
+        near: Weights a little off, so that nothing sits on a kink or is exactly 0.
+        noise: Two directions far off, each like the weights.
+    """
+
+    params: PyTree
+    state: PyTree
+    near: PyTree
+    noise: tuple[PyTree, PyTree]
+
+
 def mean_loss(
     model: Model,
     params: PyTree,
@@ -71,20 +89,6 @@ def _mean(losses: Array, weight: Array) -> Array:
     return total / jnp.maximum(jnp.sum(weight), 1.0)
 
 
-def jittered(params: PyTree, key: Array, *, share: float = 0.1) -> PyTree:
-    """Weights a little off, so that nothing sits exactly on a kink or is exactly 0.
-
-    Each tensor moves by normal noise of `share` of its root mean square plus a tenth of that share.
-    """
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    moved = []
-    for leaf, own in zip(leaves, keys, strict=False):
-        size = share * (jnp.sqrt(jnp.mean(jnp.square(leaf))) + 0.1)
-        moved.append(leaf + (size * jax.random.normal(own, leaf.shape)).astype(leaf.dtype))
-    return jax.tree.unflatten(tree, moved)
-
-
 def zeroed(x: Array) -> Array:
     """Inputs that say nothing: zeros, padding (negative codes, NaN) left where it is."""
     if jnp.issubdtype(x.dtype, jnp.integer):
@@ -94,11 +98,10 @@ def zeroed(x: Array) -> Array:
 
 def inspect(
     model: Model,
-    params: PyTree,
-    state: PyTree,
+    point: Point,
     *,
     samples: Samples,
-    key: Array,
+    cotangent: Array,
     plain: Hypers,
     active: Hypers,
     has_gradient: bool,
@@ -107,10 +110,9 @@ def inspect(
 
     Args:
         model: The network and its loss.
-        params: Its weights.
-        state: Its state.
+        point: Its weights.
         samples: A few training samples.
-        key: Where noise starts.
+        cotangent: Random weights of outputs, [output].
         plain: Hyperparameters with all regularisation off.
         active: As the configuration has them.
         has_gradient: Whether outputs can be differentiated by the inputs (not by codes, nor through padding).
@@ -119,32 +121,28 @@ def inspect(
         `loss`, `spread` of outputs over samples, `activations` and `gradients` [layer], `reach` (least and largest output, error of
         row sums), `mixing` (training, evaluation), `noise` and `loudness`; see `judge`.
     """
-    keys = jax.random.split(key, 5)
+    key = jax.random.key(0)
+    params, state = point.params, point.state
     loss, (_, outputs) = mean_loss(
-        model, params, state, samples, key=keys[0], is_training=True, hypers=plain
+        model, params, state, samples, key=key, is_training=True, hypers=plain
     )
-    off = jittered(params, keys[1])
-    mixed = {
-        name: _mixing(
-            model,
-            off,
-            state,
-            samples.x,
-            key=keys[2],
-            is_training=name == "training",
-            hypers=plain,
-            has_gradient=has_gradient,
-        )
-        for name in ("training", "evaluation")
-    }
+
+    def first(x: Array, is_training: bool) -> Array:
+        given, _ = model.apply(point.near, state, x, key=key, is_training=is_training, hypers=plain)
+        return given[0]
+
+    mixing = _mixing if has_gradient else _exchanging
     size = jnp.max(jnp.abs(outputs)) + 1e-30
     return {
         "loss": loss,
         "spread": jnp.max(jnp.max(outputs, axis=0) - jnp.min(outputs, axis=0)) / size,
-        **_by_layer(model, params, state, samples, key=keys[0], hypers=plain),
-        "reach": _reach(model, params, state, samples.x, key=keys[3], hypers=plain),
-        "mixing": mixed,
-        **_both_modes(model, off, state, samples.x, key=keys[4], hypers=active),
+        **_by_layer(model, params, state, samples, key=key, hypers=plain),
+        "reach": _reach(model, point, samples.x, key=key, hypers=plain),
+        "mixing": {
+            "training": mixing(lambda x: first(x, True), samples.x, cotangent),
+            "evaluation": mixing(lambda x: first(x, False), samples.x, cotangent),
+        },
+        **_both_modes(model, point.near, state, samples.x, key=key, hypers=active),
     }
 
 
@@ -231,25 +229,26 @@ def _rms(leaves: Sequence[Array]) -> Array:
     )
 
 
-def _reach(
-    model: Model, params: PyTree, state: PyTree, x: Array, *, key: Array, hypers: Hypers
-) -> Numbers:
+def _reach(model: Model, point: Point, x: Array, *, key: Array, hypers: Hypers) -> Numbers:
     """Least and largest output, and the error of row sums, under weights far from the start.
 
     Half of the draws make all weights four times as large, half the last layer thirty times; what overflows is left out.
     """
     last = model.layer_names[-1]
+    angles = 2.0 * jnp.pi * (jnp.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS
 
-    def draw(number: Array) -> tuple[Array, Array, Array]:
-        own = jax.random.fold_in(key, number)
-        off = jittered(params, own, share=1.0)
+    def draw(given: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        number, angle = given
+        one, two = jnp.cos(angle), jnp.sin(angle)
         is_whole = number % 2 == 0
-        scale = {name: jnp.where(is_whole, 4.0, 30.0 if name == last else 1.0) for name in off}
-        wild = {
-            name: jax.tree.map(lambda leaf: leaf * scale[name].astype(leaf.dtype), tree)
-            for name, tree in off.items()
-        }
-        outputs, _ = model.apply(wild, state, x, key=own, is_training=True, hypers=hypers)
+
+        def move(path: tuple[Any, ...], leaf: Array, first: Array, second: Array) -> Array:
+            is_last = getattr(path[0], "key", None) == last
+            scale = jnp.where(is_whole, 4.0, 30.0 if is_last else 1.0)
+            return ((leaf + one * first + two * second) * scale).astype(leaf.dtype)
+
+        wild = jax.tree_util.tree_map_with_path(move, point.params, *point.noise)
+        outputs, _ = model.apply(wild, point.state, x, key=key, is_training=True, hypers=hypers)
         is_good = jnp.isfinite(outputs)
         sums = jnp.abs(jnp.sum(outputs, axis=-1) - 1.0)
         return (
@@ -258,37 +257,21 @@ def _reach(
             jnp.max(jnp.where(jnp.isfinite(sums), sums, 0.0)),
         )
 
-    low, high, error = lax.map(draw, jnp.arange(NUM_DRAWS))
+    low, high, error = lax.map(draw, (jnp.arange(NUM_DRAWS), angles))
     return {"low": jnp.min(low), "high": jnp.max(high), "row_sum_error": jnp.max(error)}
 
 
-def _mixing(
-    model: Model,
-    params: PyTree,
-    state: PyTree,
-    x: Array,
-    *,
-    key: Array,
-    is_training: bool,
-    hypers: Hypers,
-    has_gradient: bool,
-) -> Array:
-    """How much the first sample's output depends on the other samples, relative to what it depends on itself.
-
-    By the gradient with respect to the inputs; where there is none, by exchanging the other samples.
-    """
-
-    def first(x: Array) -> Array:
-        outputs, _ = model.apply(params, state, x, key=key, is_training=is_training, hypers=hypers)
-        return outputs[0]
-
-    if not has_gradient:
-        others = jnp.concatenate([x[:1], jnp.roll(x[1:], 1, axis=0)])
-        here, there = first(x), first(others)
-        return jnp.max(jnp.abs(here - there)) / (jnp.max(jnp.abs(here)) + 1e-30)
-    weights = jax.random.normal(jax.random.fold_in(key, 1), jax.eval_shape(first, x).shape)
-    grads = jnp.abs(jax.grad(lambda x: jnp.sum(first(x) * weights))(x))
+def _mixing(first: Callable[[Array], Array], x: Array, cotangent: Array) -> Array:
+    """How much the first sample's output depends on the other samples, relative to what it depends on itself."""
+    grads = jnp.abs(jax.grad(lambda x: jnp.sum(first(x) @ cotangent))(x))
     return jnp.max(grads[1:]) / (jnp.max(grads) + 1e-30)
+
+
+def _exchanging(first: Callable[[Array], Array], x: Array, cotangent: Array) -> Array:
+    """The same without a gradient: what becomes of it when all others are the second sample."""
+    others = jnp.concatenate([x[:1], jnp.broadcast_to(x[1:2], (x.shape[0] - 1, *x.shape[1:]))])
+    here, there = first(x), first(others)
+    return jnp.max(jnp.abs(here - there)) / (jnp.max(jnp.abs(here)) + 1e-30)
 
 
 def _both_modes(

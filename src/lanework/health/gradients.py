@@ -11,19 +11,22 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
 from jax.flatten_util import ravel_pytree
 
-__all__ = ["Checked", "bits_of", "compare", "errors"]
+__all__ = ["Checked", "Directions", "bits_of", "compare", "directions", "errors"]
 
-Array: TypeAlias = jax.Array
+Array: TypeAlias = Any  # of JAX within programs, of NumPy where they are called
 PyTree: TypeAlias = Any
 
 NUM_RANDOM: Final = 2
 PER_TENSOR: Final = NUM_RANDOM + 2
 """Directions tried in each tensor: its entry of largest gradient, some at random, and one through all entries at once."""
-STEP, COARSE_STEP = 1e-5, 1e-2
+STEP, COARSE_STEP = 1e-5, 3e-3
+FLOOR, COARSE_FLOOR = 1e-5, 1e-2
+"""Slopes below this share of the largest gradient drown in rounding, in double and in single precision."""
 KINK: Final = 1e-3
 
 
@@ -45,15 +48,37 @@ class Checked(NamedTuple):
     floor: Array
 
 
+class Directions(NamedTuple):
+    """Along what slopes are compared; drawn outside of the program, see `directions`.
+
+    Attributes:
+        entries: Entries drawn at random, int32 [tensor, `NUM_RANDOM`], counted within the tensor.
+        signs: +1 or -1 for each entry of the whole tree, flat.
+    """
+
+    entries: Array
+    signs: Array
+
+
+def directions(at: PyTree, *, seed: int = 0) -> Directions:
+    """Draw the directions for `compare`; `at` may be shapes."""
+    sizes = [leaf.size for leaf in jax.tree.leaves(at)]
+    generator = np.random.default_rng(seed)
+    entries = np.stack([generator.integers(0, size, NUM_RANDOM) for size in sizes])
+    return Directions(
+        entries.astype(np.int32), generator.choice(np.array([-1.0, 1.0], np.float32), sum(sizes))
+    )
+
+
 def compare(
-    loss: Callable[[PyTree], Array], at: PyTree, *, key: Array, step: float = STEP
+    loss: Callable[[PyTree], Array], at: PyTree, along: Directions, *, step: float = STEP
 ) -> Checked:
     """Slopes of a loss by its gradient and by differences, along a few directions in every tensor.
 
     Args:
         loss: From a tree of arrays to a scalar, always the same function.
         at: Where, a tree of float arrays.
-        key: For the choice of entries.
+        along: Directions besides that of each tensor's largest gradient.
         step: h, along directions of length 1.
 
     Returns:
@@ -66,47 +91,34 @@ def compare(
     flat, restore = ravel_pytree(at)
     value, tree = jax.value_and_grad(loss)(at)
     grads, _ = ravel_pytree(tree)
-    starts, start = [], 0
-    for leaf in leaves:
-        starts.append(start)
-        start += leaf.size
-    draws = [
-        jax.random.randint(jax.random.fold_in(key, number), (NUM_RANDOM,), 0, leaf.size)
-        for number, leaf in enumerate(leaves)
-    ]
-    peaks = [
-        jnp.argmax(jnp.abs(grads[first : first + leaf.size]))
-        for first, leaf in zip(starts, leaves, strict=True)
-    ]
-    entries = jnp.stack(
-        [
-            jnp.concatenate([jnp.stack([peak + first, -1 - number]), draw + first])
-            for number, (first, peak, draw) in enumerate(zip(starts, peaks, draws, strict=True))
-        ]
-    )  # [tensor, direction]; -1 - number stands for all entries of that tensor
-    signs = jnp.where(jax.random.bernoulli(key, 0.5, flat.shape), 1.0, -1.0).astype(flat.dtype)
+    starts = np.cumsum([0, *(leaf.size for leaf in leaves)])
+    peaks = [jnp.argmax(jnp.abs(leaf.reshape(-1))) for leaf in jax.tree.leaves(tree)]
+    firsts = jnp.asarray(starts[:-1], jnp.int32).reshape(-1, 1)
+    ends = jnp.asarray(starts[1:], jnp.int32).reshape(-1, 1)
+    single = jnp.concatenate(
+        [jnp.stack(peaks).astype(jnp.int32).reshape(-1, 1), along.entries], axis=1
+    )
+    # [tensor, direction] as spans of entries: single ones first, then the whole tensor.
+    low = jnp.concatenate([single + firsts, firsts], axis=1)
+    high = jnp.concatenate([single + firsts + 1, ends], axis=1)
+    place = jnp.arange(flat.size, dtype=jnp.int32)
 
-    def slopes(entry: Array) -> tuple[Array, Array, Array]:
-        pieces = [
-            jnp.where(entry == -1 - number, signs[first : first + leaf.size], 0.0)
-            for number, (first, leaf) in enumerate(zip(starts, leaves, strict=True))
-        ]
-        whole = jnp.concatenate(pieces)
-        whole = whole / jnp.maximum(jnp.linalg.norm(whole), 1.0)
-        single = (jnp.arange(flat.size) == entry).astype(flat.dtype)
-        direction = jnp.where(entry < 0, whole, single).astype(flat.dtype)
+    def slopes(span: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        is_inside = (place >= span[0]) & (place < span[1])
+        length = jnp.sqrt((span[1] - span[0]).astype(flat.dtype))
+        direction = jnp.where(is_inside, along.signs.astype(flat.dtype), 0.0) / length
         sides = lax.map(lambda h: loss(restore(flat + h * direction)), jnp.array([step, -step]))
         return jnp.dot(grads, direction), sides[0], sides[1]
 
-    slope, above, below = lax.map(slopes, entries.reshape(-1))
-    shape = entries.shape
+    slope, above, below = lax.map(slopes, (low.reshape(-1), high.reshape(-1)))
+    shape = low.shape
     largest = jnp.maximum(jnp.max(jnp.abs(grads)), jnp.abs(value))
     return Checked(
         slope.reshape(shape),
         ((above - below) / (2 * step)).reshape(shape),
         ((above - value) / step).reshape(shape),
         ((value - below) / step).reshape(shape),
-        1e-5 * largest,
+        (FLOOR if step < COARSE_STEP else COARSE_FLOOR) * largest,
     )
 
 

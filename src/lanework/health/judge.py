@@ -293,8 +293,8 @@ def outputs(reach: Reach, *, takes_scores: bool) -> Item:
 # ---- gradients -------------------------------------------------------------------------------
 
 GRADIENT_WARN, GRADIENT_FAIL = 1e-4, 1e-2
-COARSE: Final = 30.0
-"""How much wider the bands are for a network that computes in single precision whatever it is given."""
+COARSE_WARN, COARSE_FAIL = 3e-2, 3e-1
+"""The bands of a network that computes in single precision whatever it is given; a factor of 2 in a gradient is still told."""
 
 
 def gradient(errors: Mapping[str, float], *, num_kinks: int, num_entries: int, bits: int) -> Item:
@@ -307,8 +307,10 @@ def gradient(errors: Mapping[str, float], *, num_kinks: int, num_entries: int, b
         bits: Precision in which the network computed, 64 or less.
     """
     name, error = max(errors.items(), key=lambda pair: _nan_last(pair[1]), default=("", 0.0))
-    factor = 1.0 if bits >= 64 else COARSE
-    level = _banded(error, warn=GRADIENT_WARN * factor, fail=GRADIENT_FAIL * factor)
+    if bits >= 64:
+        level = _banded(error, warn=GRADIENT_WARN, fail=GRADIENT_FAIL)
+    else:
+        level = _banded(error, warn=COARSE_WARN, fail=COARSE_FAIL)
     numbers = {"error": error, "kinks": float(num_kinks), "entries": float(num_entries)}
     numbers |= {"bits": float(bits)} | {f"error.{key}": value for key, value in errors.items()}
     said = f"Largest relative error of {num_entries} gradients against central differences: {_said(error)} ({name})."
