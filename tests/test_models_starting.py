@@ -92,12 +92,10 @@ def test_random_walk_keeps_the_logarithm_of_the_length_through_narrow_layers_whe
         def through(key: jax.Array) -> jax.Array:
             first, others = jax.random.split(key)
 
-            def layer(h: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-                return jax.nn.relu(h @ make(key, (10, 10))), None
+            def layer(h: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+                return jax.nn.relu(h @ make(jax.random.fold_in(others, number), (10, 10))), None
 
-            h, _ = jax.lax.scan(
-                layer, jax.random.normal(first, (10,)), jax.random.split(others, 100)
-            )
+            h, _ = jax.lax.scan(layer, jax.random.normal(first, (10,)), jnp.arange(100))
             return jnp.sum(jnp.square(h))
 
         square = np.asarray(jax.jit(jax.vmap(through))(jax.random.split(jax.random.key(0), 400)))

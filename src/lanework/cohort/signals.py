@@ -45,7 +45,8 @@ def at_start(
     x, y = assemble.example(dataset), np.asarray(dataset.train.y[rows])
     # The same key as `step.fresh_lane` draws the weights from.
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    layers = models.signal_layers(net, *jax.eval_shape(net.init, key), x)
+    params, state = jax.eval_shape(net.init, key)
+    layers = models.signal_layers(net, params, state, x)
     if not layers or len(x) < 2:
         return {"layers": [], "output": [], "activation": [], "gradient": []}
     per_sample = recipes.loss(choice, task=dataset.task)

@@ -171,7 +171,7 @@ def sample_outputs(
     net: Network,
     params: Params,
     state: State,
-    x: Array,
+    x: Any,
     *,
     hypers: Hypers,
     passes: int,
