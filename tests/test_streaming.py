@@ -191,6 +191,10 @@ def test_rows_of_a_file_are_those_of_the_array(tmp_path: Path, way: str, dtype: 
     assert np.array_equal(part[wanted][..., 0], array[rows[wanted]])
     assert np.array_equal(part[10:13][..., 0], array[rows[10:13]])
     assert np.array_equal(part[:][..., 0], array[rows])
+    assert np.array_equal(part[-1][..., 0], array[rows[-1]])
+    assert np.array_equal(part[rows < 9][..., 0], array[rows][rows < 9])
+    with pytest.raises(IndexError):
+        part[2000]
     # Far apart (each read by itself), close together (in one go), and a view that begins later.
     ends = MappedRows(source)
     for some in ([0, 2999], [0, 1, 2, 2998, 2999], [7]):

@@ -90,8 +90,12 @@ class MappedRows:
         return len(self._rows)
 
     def __getitem__(self, rows: Any) -> Array:
-        """Rows by slice or numbers, as an array of its own."""
-        places = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        """Rows by slice, numbers or truth values, as an array of its own; one row by its number."""
+        if isinstance(rows, int | np.integer):
+            if not -len(self) <= rows < len(self):
+                raise IndexError(f"row {rows} of {len(self)}")
+            return cast("Array", self[[rows]][0])
+        places = np.arange(len(self))[rows]
         out = np.empty((len(places), *self.shape[1:]), self.dtype)
         # In the order of the file, which is faster to read; then back.
         order = np.argsort(self._rows[places], kind="stable")
