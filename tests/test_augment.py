@@ -485,12 +485,12 @@ def losses_of(results: Any, arm: str) -> dict[int, list[tuple[int, float]]]:
 
 
 def test_a_lane_is_the_same_alone_and_beside_others(tmp_path):
-    together = lanework.run(written(tmp_path, STUDY), folder=tmp_path / "together")
-    alone = STUDY.replace("[], [{name: mixup, alpha: 0.1}], ", "").replace(
-        ", [shift, {name: rotate, degrees: 10}, noise]", ""
-    )
+    both = "[[{name: mixup, alpha: 0.1}, shift], [{name: mixup, alpha: 0.8}, shift]]"
+    text = STUDY[: STUDY.index("compare:")] + f"compare: {{augment: {both}}}\nseeds: 2\n"
+    together = lanework.run(written(tmp_path, text), folder=tmp_path / "together")
+    alone = text.replace("[{name: mixup, alpha: 0.1}, shift], ", "")
     solo = lanework.run(written(tmp_path, alone), folder=tmp_path / "alone")
-    name = "augment=mixup(alpha=0.8)"
+    name = "augment=mixup(alpha=0.8)+shift"
     here, there = losses_of(together, name), losses_of(solo, name)
     assert set(here) == {0, 1}
     for seed, rows in here.items():

@@ -13,10 +13,17 @@ import jax
 import jax.numpy as jnp
 
 Array: TypeAlias = jax.Array
-# Images that are resampled at a time on a CPU: measured, 64 images of 32 x 32 x 3: 0.8 ms in groups of 8, 5 ms all at once,
-# because places are then found anew for each of the four neighbours and each channel.
+# Samples that are gathered from at a time on a CPU. Measured on 64 images of 32 x 32 x 3: resampling takes 0.8 ms in groups of
+# 8, 5 ms all at once, because places are then found anew for each of the four neighbours and each channel; mixup 0.3 and 1.2 ms.
 GROUP = 8
 GREY = (0.299, 0.587, 0.114)
+
+
+def by_group(function: Callable[[Any], Array], each: Any) -> Array:
+    """A function of one sample over all of a batch: a few at a time on a CPU, else all at once."""
+    count = jax.tree.leaves(each)[0].shape[0]
+    group = GROUP if jax.default_backend() == "cpu" else count
+    return jax.lax.map(function, each, batch_size=min(group, count))
 
 
 def flip(images: Array, keys: Array, horizontal: Any, vertical: Any) -> Array:
@@ -105,11 +112,8 @@ def affine(
         return matrix, moved
 
     matrices, shifts = jax.vmap(drawn)(keys)
-    group = GROUP if jax.default_backend() == "cpu" else images.shape[0]
-    return jax.lax.map(
-        lambda each: resample(each[0].astype(kind), each[1], each[2]),
-        (images, matrices, shifts),
-        batch_size=min(group, images.shape[0]),
+    return by_group(
+        lambda each: resample(each[0].astype(kind), each[1], each[2]), (images, matrices, shifts)
     )
 
 
