@@ -71,7 +71,7 @@ compare:
 seeds: 2
 """
     )
-    results = lanework.run(study)
+    results = lanework.run(study, folder=folder / "out")
     frame = results.frame()
     assert set(frame["optimizer"]) == {
         "adam(learning_rate=0.05)",

@@ -348,7 +348,7 @@ def _choice(scope: _Scope, path: str, *, raw: Any, where: str) -> Any:
             text = f"must be given once, got {got(raw['learning_rate'])} here and learning_rate "
             text += "as a factor or key of its own. Remove one of them."
             scope.add(f"{where}.learning_rate", text)
-        base = scope.base["train"]["learning_rate"]
+        base = scope.base["train"].get("learning_rate")
         if scope.has_rate or (scope.has_base_rate and not is_given and base == AUTO):
             del options["learning_rate"]
         elif is_searched:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lanework import own_code
 from lanework.catalog import CATALOG
 from lanework.errors import Problem, SpecError
 from lanework.spec.check import got, names_hint
@@ -293,7 +294,8 @@ def _name_arms(
             words.append(cell.recipe.name)
         for factor, pick, label in zip(cell.factors, cell.picks, labels, strict=True):
             value = factor.values[pick]
-            factors[factor.key] = label[pick] if isinstance(value, Mapping | list) else value
+            is_long = isinstance(value, Mapping | list) or own_code.is_own(value)
+            factors[factor.key] = label[pick] if is_long else value
             words.append(_word(factor, label[pick]))
         name = ", ".join(words) or _only_name(config)
         seen[name] = seen.get(name, 0) + 1
