@@ -281,7 +281,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "batch-norm-of-one",
         {"train": {"batch_size": 1}, "model": {"norm": "batch"}},
         "train.batch_size: must be >= 2 with batch normalisation, got 1: a batch of one has no "
-        "variance. Use model.norm: layer, or a larger batch.",
+        "variance. Use model.norm: layer or group, which look at each sample alone, or a larger batch.",
     ),
     (
         "keep",
@@ -435,7 +435,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "only-in-combination-elsewhere",
         {"train": {"batch_size": 1}, "compare": {"epochs": [1, 2], "norm": ["batch"]}},
         "train.batch_size: must be >= 2 with batch normalisation, got 1: a batch of one has no "
-        "variance. Use model.norm: layer, or a larger batch. "
+        "variance. Use model.norm: layer or group, which look at each sample alone, or a larger batch. "
         "(Met in combination with compare.epochs[0].)",
     ),
     (
