@@ -151,9 +151,16 @@ def test_streaming_changes_no_number(tmp_path: Path, sampling: object) -> None:
 
 
 @pytest.mark.usefixtures("small_buffers")
-def test_interrupted_in_the_middle_of_a_segment_and_resumed(tmp_path: Path) -> None:
-    study(is_streamed=True).run(tmp_path / "whole")
-    left = 6
+@pytest.mark.parametrize(
+    "sampling",
+    ["shuffled", pytest.param(HARD, marks=pytest.mark.slow)],
+    ids=["shuffled", "hard"],
+)
+def test_interrupted_in_the_middle_of_a_segment_and_resumed(
+    tmp_path: Path, sampling: object
+) -> None:
+    study(is_streamed=True, sampling=sampling).run(tmp_path / "whole")
+    left = 14
 
     def interrupt(progress: lanework.Progress) -> None:
         nonlocal left
@@ -162,8 +169,8 @@ def test_interrupted_in_the_middle_of_a_segment_and_resumed(tmp_path: Path) -> N
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        study(is_streamed=True).run(tmp_path / "cut", progress=interrupt)
-    study(is_streamed=True).run(tmp_path / "cut", resume=True)
+        study(is_streamed=True, sampling=sampling).run(tmp_path / "cut", progress=interrupt)
+    study(is_streamed=True, sampling=sampling).run(tmp_path / "cut", resume=True)
     assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
 
 
@@ -297,7 +304,10 @@ def test_regression_targets_and_a_test_part_of_its_own(tmp_path: Path) -> None:
     assert np.allclose(unit[:, 0], target[:30], rtol=1e-4, atol=1e-2)
 
 
-def test_a_model_from_an_array_on_disk_predicts_raw_rows(tmp_path: Path, way: str) -> None:
+def test_a_model_from_an_array_on_disk_predicts_raw_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_map, "MAPPED_BYTES", 0)
     x, y = blobs(400)
     folder = write(tmp_path / "set", (x * 10 + 100).astype(np.float16), y)
     made = lanework.Study(
