@@ -387,3 +387,23 @@ def test_an_ensemble_is_no_start(studies: Path, tmp_path: Path) -> None:
     (tmp_path / "best/model.json").write_text(json.dumps(record | {"members": 3}))
     with pytest.raises(SpecError, match="must be one network, got an ensemble of 3"):
         transfer.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (
+            {"freeze": [3]},
+            r"train\.freeze: must be patterns over paths of parameters, got the list \[3\]",
+        ),
+        ({"unfreeze": {"every": 0}}, r"train\.unfreeze\.every: must be > 0, got 0"),
+        ({"layer_decay": 1.5}, r"train\.layer_decay: must be <= 1, got 1\.5"),
+        (
+            {"optimizer": "lbfgs", "freeze": "stem*"},
+            r"train\.freeze: must be left out with lbfgs, .* looks at the loss of all parameters together",
+        ),
+    ],
+)
+def test_keys_of_the_recipe_are_checked(train: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        lanework.Study(study="bad", data="digits", train=train)

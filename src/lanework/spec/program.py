@@ -54,22 +54,17 @@ def static_key(config: RunConfig) -> dict[str, Any]:
     for group in train["groups"]:
         del group["rate"]
     train["unfreeze"] = config.train.unfreeze is not None
-    for name in ("weights", "head"):
-        model.pop(name, None)
-    for kind in CHOICES:
-        choice = getattr(config.train, kind)
-        if choice is not None:
-            train[kind] = _fixed(kind, choice)
+    chosen = {kind: getattr(config.train, kind) for kind in CHOICES}
+    train |= {kind: _fixed(kind, choice) for kind, choice in chosen.items() if choice is not None}
     train["augment"] = [_fixed("augmentation", choice) for choice in config.train.augment]
     train["schedules"] = {
         name: _fixed("schedule", choice) for name, choice in config.train.schedules.items()
     }
+    apart = ["weights", "head"]
     if not config.model.is_own:
-        for name in STARTING:
-            model.pop(name, None)
-        for hyper in _hypers("net", config.model.net):
-            if hyper.traced:
-                model.pop(hyper.name, None)
+        traced = (hyper.name for hyper in _hypers("net", config.model.net) if hyper.traced)
+        apart += [*STARTING, *traced]
+    plain["model"] = {key: item for key, item in model.items() if key not in apart}
     return plain
 
 

@@ -406,24 +406,8 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
     if needs_objective and train.accumulate > 1:
         text = f"must be 1 with {rule.name}, got {train.accumulate}: the rule asks for the loss of one batch again. "
         problems.append(Problem("train.accumulate", text + "Use a larger batch_size."))
-    for key in ("freeze", "unfreeze", "layer_decay"):
-        if needs_objective and getattr(train, key):
-            text = f"must be left out with {rule.name}, got {got(plain_section(train)[key])}: the rule looks at the loss of "
-            text += "all parameters together. Use another rule."
-            problems.append(Problem(f"train.{key}", text))
-    for place, group in enumerate(train.groups):
-        if needs_objective:
-            text = f"must be left out with {rule.name}, got {group.match!r}: the rule looks at the loss of all parameters "
-            problems.append(Problem(f"train.groups[{place}]", text + "together. Use another rule."))
-        own = group.optimizer
-        if own is not None and _needs_objective(own):
-            text = f"must be a first-order rule in a group, got {own.name!r}. Use for example sgd."
-            problems.append(Problem(f"train.groups[{place}].optimizer", text))
-    for name in train.schedules:
-        known = [*rule.options, *(("dropout",) if dropout else ())]
-        if name not in known and not hasattr(train, name):
-            text = f"must vary something that this recipe has, got {name!r}: {rule.name} has no such option. "
-            problems.append(Problem(f"train.schedules.{name}", text + names_hint(name, known)))
+    problems += _check_apart(train, is_whole=needs_objective)
+    problems += _check_varied(train, dropout=dropout)
     changed = [name for name in CHANGES_GRADIENT if getattr(train, name)]
     if needs_objective and changed:
         text = f"must be left out with {rule.name}, got {getattr(train, changed[0]):g}: the rule compares gradients with "
@@ -432,6 +416,36 @@ def _check_rule(train: TrainSpec, *, dropout: bool) -> list[Problem]:
     if train.l1_proximal and train.l1 == 0:
         text = "must come with l1 > 0, got true with l1 0: there is nothing to shrink by. Set train.l1."
         problems.append(Problem("train.l1_proximal", text))
+    return problems
+
+
+def _check_varied(train: TrainSpec, *, dropout: bool) -> list[Problem]:
+    """Problems of schedules of something that the recipe does not have."""
+    rule, problems = train.optimizer, []
+    known = [*rule.options, *(("dropout",) if dropout else ())]
+    for name in train.schedules:
+        if name not in known and not hasattr(train, name):
+            text = f"must vary something that this recipe has, got {name!r}: {rule.name} has no such option. "
+            problems.append(Problem(f"train.schedules.{name}", text + names_hint(name, known)))
+    return problems
+
+
+def _check_apart(train: TrainSpec, *, is_whole: bool) -> list[Problem]:
+    """Problems of parameters that are trained apart from others, under a rule that may look at all of them at once."""
+    rule, problems = train.optimizer.name, []
+    for key in ("freeze", "unfreeze", "layer_decay"):
+        if is_whole and getattr(train, key):
+            text = f"must be left out with {rule}, got {got(plain_section(train)[key])}: the rule looks at the loss of "
+            text += "all parameters together. Use another rule."
+            problems.append(Problem(f"train.{key}", text))
+    for place, group in enumerate(train.groups):
+        if is_whole:
+            text = f"must be left out with {rule}, got {group.match!r}: the rule looks at the loss of all parameters "
+            problems.append(Problem(f"train.groups[{place}]", text + "together. Use another rule."))
+        own = group.optimizer
+        if own is not None and _needs_objective(own):
+            text = f"must be a first-order rule in a group, got {own.name!r}. Use for example sgd."
+            problems.append(Problem(f"train.groups[{place}].optimizer", text))
     return problems
 
 
