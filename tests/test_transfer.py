@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 import lanework
 from lanework import models, recipes
 from lanework.cohort import updates
-from lanework.errors import SpecError
+from lanework.errors import SpecError, StoreError
 from lanework.models import transfer
 from lanework.spec import TrainSpec
 from lanework.store import Store
@@ -407,3 +408,19 @@ def test_an_ensemble_is_no_start(studies: Path, tmp_path: Path) -> None:
 def test_keys_of_the_recipe_are_checked(train: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError, match=words):
         lanework.Study(study="bad", data="digits", train=train)
+
+
+def test_the_best_model_under_names_of_torchvision(studies: Path, tmp_path: Path) -> None:
+    best = lanework.load(studies / "first").best()
+    with pytest.raises(
+        SpecError, match=r"must be a resnet with norm: batch .* got the weights dense_0/"
+    ):
+        best.save_torchvision(tmp_path / "mlp.safetensors")
+    params, state = weights(build())
+    residual = dataclasses.replace(best, params=params, state=state)
+    written = load_file(residual.save_torchvision(tmp_path / "net.safetensors"))
+    np.testing.assert_array_equal(written["fc.bias"], params["output"]["bias"])
+    with pytest.raises(StoreError, match="the weights need a place that can be written"):
+        residual.save_torchvision(tmp_path / "none" / "net.safetensors")
+    with pytest.raises(StoreError, match="names are for one network, this is an ensemble of 3"):
+        dataclasses.replace(residual, members=3).save_torchvision(tmp_path / "net.safetensors")

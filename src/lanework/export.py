@@ -254,8 +254,9 @@ class Model:
 
         Raises:
             SpecError: The network has parts that torchvision's ResNets do not have.
-            StoreError: It is an ensemble.
+            StoreError: It is an ensemble, or the file cannot be written.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         from lanework import models
@@ -264,8 +265,14 @@ class Model:
             raise StoreError(
                 f"torchvision's names are for one network, this is an ensemble of {self.members}. Train without train.average: ensemble."
             )
-        path = Path(file)
-        save_file(models.to_torchvision(self.params, self.state), str(path))
+        path, tensors = Path(file), models.to_torchvision(self.params, self.state)
+        try:
+            save_file(tensors, str(path))
+        except (OSError, SafetensorError) as problem:
+            raise StoreError(
+                f"{path}: the weights need a place that can be written, writing them failed ({problem}). Make the folder or give "
+                "another one."
+            ) from problem
         return path
 
     def predict(self, rows: Any) -> Array:
