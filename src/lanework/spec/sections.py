@@ -162,7 +162,7 @@ def locate(source: Any, base: Path) -> Any:
     A relative path starts at ``base``; what is not there is looked for in the data folder that
     the environment variable LANEWORK_DATA names.
     """
-    if not isinstance(source, str) or not source or source.startswith("<"):
+    if not isinstance(source, str) or not source or source.startswith("<") or "\0" in source:
         return source
     if source in CATALOG["source"]:
         return source
