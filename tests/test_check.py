@@ -377,6 +377,8 @@ def test_courses_at_some_rates() -> None:
     assert judge.stability([{1.0: sound, 2.0: sound, 5.0: lost}], num_steps=50).level == "pass"
     assert judge.stability([{1.0: sound, 2.0: risen, 5.0: lost}], num_steps=50).level == "warn"
     assert judge.stability([{1.0: risen, 2.0: lost, 5.0: lost}], num_steps=50).level == "fail"
+    stuck = replace(sound, peak=40.0, end=2.1)  # went up and came back to chance only
+    assert judge.stability([{1.0: stuck}], num_steps=50).level == "fail"
     # Where rates are compared, some may be too high.
     several = judge.stability([{1.0: sound}, {1.0: replace(lost, rate=9.0)}], num_steps=50)
     assert several.level == "pass"

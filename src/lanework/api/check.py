@@ -197,7 +197,7 @@ def check(
         groups = _groups(prepared, built)
         waiting = [_submitted(prepared, group, pool) for group in groups]
         tell("probing learning rates")
-        items = _probed(prepared, built, unknown)
+        items = _probed(prepared, built, unknown, _starting_losses(groups, waiting))
         tell("checking gradients and short trainings")
         for group, told in zip(groups, waiting, strict=True):
             items += _judged(prepared, group, *(future.result() for future in told))
@@ -765,8 +765,22 @@ def _modes(group: _Group, look: PyTree, trained: PyTree, chance: float, carries:
 # ---- learning rates --------------------------------------------------------------------------
 
 
+def _starting_losses(
+    groups: Sequence[_Group], waiting: Sequence[tuple[Future[Any], ...]]
+) -> dict[int, float]:
+    """Loss of each arm before its first step: a small batch alone would not tell."""
+    found: dict[int, float] = {}
+    for group, (look, *_) in zip(groups, waiting, strict=True):
+        for lane, subject in enumerate(group.subjects):
+            found |= dict.fromkeys(subject.arms, float(look.result()["loss"][lane]))
+    return found
+
+
 def _probed(
-    prepared: Prepared, built: Sequence[compiled.Programs], unknown: frozenset[int]
+    prepared: Prepared,
+    built: Sequence[compiled.Programs],
+    unknown: frozenset[int],
+    starts: Mapping[int, float],
 ) -> list[Item]:
     """The first steps of every configuration at its rate; where the rate is not compared, at 2 and 5 times the rate too."""
     items: list[Item] = []
@@ -776,7 +790,7 @@ def _probed(
             if arm not in unknown:
                 families.setdefault(_rateless(prepared.arms[arm]), []).append(arm)
         if families:
-            items += _probed_bucket(prepared, laid, programs, list(families.values()))
+            items += _probed_bucket(prepared, laid, programs, list(families.values()), starts)
     return items
 
 
@@ -787,7 +801,11 @@ def _rateless(arm: Arm) -> str:
 
 
 def _probed_bucket(
-    prepared: Prepared, laid: Laid, programs: compiled.Programs, families: Sequence[Sequence[int]]
+    prepared: Prepared,
+    laid: Laid,
+    programs: compiled.Programs,
+    families: Sequence[Sequence[int]],
+    starts: Mapping[int, float],
 ) -> list[Item]:
     tried = [
         (arm, factor)
@@ -806,7 +824,7 @@ def _probed_bucket(
     order = ordering.order(laid.bucket, prepared.datasets[laid.bucket.data])
     losses = gating.probe(programs, runs, order=order, boundaries=boundaries)
     courses = {
-        key: _course(run.hypers["learning_rate"], row)
+        key: _course(run.hypers["learning_rate"], row, start=starts[key[0]])
         for key, run, row in zip(tried, runs, losses, strict=True)
     }
     found = []
@@ -827,6 +845,7 @@ def _boundaries(prepared: Prepared, laid: Laid, num_lanes: int) -> tuple[int, ..
     return (1, *range(1 + gap, most + 1, gap))[:MOST_CALLS]
 
 
-def _course(rate: float, losses: np.ndarray) -> judge.Course:
+def _course(rate: float, losses: np.ndarray, *, start: float) -> judge.Course:
     quarter = losses[-max(1, len(losses) // 4) :]
-    return judge.Course(rate, float(losses[0]), float(losses.max()), float(quarter.mean()))
+    first = max(float(losses[0]), start)
+    return judge.Course(rate, first, float(losses.max()), float(quarter.mean()))

@@ -472,7 +472,8 @@ def modes(seen: Modes) -> Item:
 
 # ---- stability of the rate -------------------------------------------------------------------
 
-RISEN, PEAK = 1.2, 5.0
+JUMP, STUCK, PEAK = 0.5, 0.75, 5.0
+"""In losses at the start: how far up is up; an end above this has not come back; a peak that is told although it has."""
 
 
 @dataclass(frozen=True)
@@ -492,11 +493,12 @@ class Course:
     end: float
 
     def level(self) -> str:
-        """`fail` where the loss ends above its start or is lost, `warn` where it went far up and came back."""
+        """`fail` where the loss is lost, or went up and did not come back below its start; `warn` where it went far up and came back."""
         if not (math.isfinite(self.end) and math.isfinite(self.peak)):
             return "fail"
         room = 1e-3 + abs(self.start)
-        if self.end > self.start + (RISEN - 1.0) * room and self.peak > self.start + 0.5 * room:
+        is_up = self.peak > self.start + JUMP * room
+        if is_up and self.end > STUCK * room:
             return "fail"
         return "warn" if self.peak > PEAK * room else "pass"
 
