@@ -41,6 +41,7 @@ TRAINING_SECONDS: Final = 4.0
 PROBE_SECONDS: Final = 4.0
 MOST_TRAINING, LEAST_TRAINING = 300, 40
 MOST_PROBE, LEAST_PROBE, POINTS, MOST_CALLS = 100, 10, 12, 20
+USUAL_RATE: Final = 3e10  # floating-point operations per second of two cores in training
 FACTORS: Final = (1.0, 2.0, 5.0)
 HANDFUL, BATCH, POOL, JUDGED, LOOKED = 20, 32, 1024, 256, 32
 OVERFIT_RATES: Final = (1e-3, 5e-3, 2e-2)
@@ -319,8 +320,7 @@ def _group(
     columns = {name: np.array([row[name] for row in values], np.float32) for name in values[0]}
     plain = {name: column for name, column in columns.items() if name not in ZERO_IS_OFF}
     active = {n: c for n, c in columns.items() if n not in ZERO_IS_OFF or (c > 0).any()}
-    seconds, _ = plan.expected_seconds(laid.estimate, laid.bucket.key)
-    sample_s = seconds / laid.estimate.calls / laid.bucket.shapes.batch_size
+    sample_s = _step_seconds(laid) / laid.bucket.shapes.batch_size
     num_courses = len(OVERFIT_RATES) + 2 * len(REAL_RATES)
     one_step = sample_s * BATCH * num_courses * len(members) * count
     num_steps = int(min(MOST_TRAINING, max(LEAST_TRAINING, TRAINING_SECONDS / one_step)))
@@ -351,6 +351,11 @@ def _weights(
     ordered = [made[place] for place in range(len(members))]
     params, state = jax.tree.map(lambda *leaves: np.stack(leaves), *ordered)
     return params, state
+
+
+def _step_seconds(laid: Laid) -> float:
+    """About what a step of one run takes; not measured, so that the same study is looked at in the same way everywhere."""
+    return laid.estimate.flops / laid.estimate.calls / USUAL_RATE + plan.CALL_SECONDS
 
 
 def _hypers(arm: Arm) -> dict[str, float]:
@@ -837,8 +842,7 @@ def _probed_bucket(
 def _boundaries(prepared: Prepared, laid: Laid, num_lanes: int) -> tuple[int, ...]:
     """Steps at which the losses of probes are told: the first one, then evenly, as far as time allows."""
     bucket = laid.bucket
-    seconds, _ = plan.expected_seconds(laid.estimate, bucket.key)
-    one_step = seconds / laid.estimate.calls * num_lanes * len(prepared.laid)
+    one_step = _step_seconds(laid) * num_lanes * len(prepared.laid)
     wanted = int(min(MOST_PROBE, max(LEAST_PROBE, PROBE_SECONDS / one_step)))
     most = min(wanted, bucket.total_steps)
     gap = min(bucket.shapes.max_steps, max(1, most // POINTS))
