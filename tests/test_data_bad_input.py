@@ -50,7 +50,9 @@ def test_missing_folder(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(DataError, match=r"got the folder .*no file is named like an image.*Name a file in it"):
+    with pytest.raises(
+        DataError, match=r"got the folder .*no file is named like an image.*Name a file in it"
+    ):
         read(tmp_path)
 
 

@@ -69,7 +69,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "unknown-source",
         {"data": {"source": "digts"}},
         "data.source: must be the name of a data set or the path of a file, got 'digts'. "
-        "Did you mean digits or diabetes? A file is looked for beside the study file.",
+        "Did you mean digits, diabetes or adding? A file is looked for beside the study file.",
     ),
     (
         "split-sum",
@@ -119,7 +119,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown-option",
         {"model": {"hiden": [3]}},
-        "model.hiden: must be an option of mlp, got 'hiden' = the list [3]. Did you mean hidden?",
+        "model.hiden: must be an option of mlp, got 'hiden' = the list [3]. Did you mean hidden or hidden_bias?",
     ),
     (
         "option-of-another-net",
@@ -130,14 +130,14 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown-net",
         {"model": {"net": "mpl"}},
-        "model.net: must be the name of a net, got 'mpl'. Did you mean mlp? "
+        "model.net: must be the name of a net, got 'mpl'. Did you mean mlp or plain? "
         "`lanework list net` shows all. An own module is written file.py:Class.",
     ),
     (
         "unknown-activation",
         {"model": {"activation": "rellu"}},
         "model.activation: must be the name of an activation, got 'rellu'. "
-        "Did you mean relu, elu or selu? `lanework list activation` shows all.",
+        "Did you mean relu, prelu or elu? `lanework list activation` shows all.",
     ),
     (
         "option-of-activation",
@@ -245,7 +245,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "choice-without-name",
         {"train": {"loss": {"margin": 1}}},
         "train.loss: must be a name, alone or with options, got the mapping {'margin': 1}. Add name: and one of "
-        "cross_entropy, binary_cross_entropy, mse, hinge.",
+        "cross_entropy, binary_cross_entropy, mse, mae, huber, focal, hinge.",
     ),
     (
         "choice-without-options",
@@ -334,7 +334,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         "unknown-factor",
         {"compare": {"optimzer": ["sgd"]}},
         "compare.optimzer: must be a key of data, model or train, got 'optimzer'. "
-        "Did you mean optimizer?",
+        "Did you mean optimizer or options?",
     ),
     (
         "factor-of-a-choice",

@@ -160,7 +160,7 @@ def problem(
         )
         outputs, targets, weight = by_step(outputs, samples.y, batch["weight"])
         losses = trained(outputs, targets, active)
-        if samples.other is not None:
+        if samples.other is not None and samples.share is not None:
             # Two labels with shares instead of soft ones: right for every loss.
             others = trained(outputs, samples.other, active)
             losses = others + samples.share * (losses - others)
