@@ -324,7 +324,8 @@ def test_signals_that_vanish_or_explode_are_told() -> None:
     level = lambda acts, grads: judge.layer_variance(names, activations=acts, gradients=grads).level
     assert level([1.0, 0.9, 0.0], [0.1, 0.2, 0.3]) == "pass"
     assert level([1.0, 1e-6, 1.0], [0.1, 0.2, 0.3]) == "fail"
-    assert level([1.0, 1.0, 1.0], [1e-6, 1e-3, 1.0]) == "warn"
+    assert level([1.0, 1.0, 1.0], [1e-4, 1e-3, 1.0]) == "warn"
+    assert level([1.0, 1.0, 1.0], [1e-6, 1e-3, 1.0]) == "fail"
     assert level([1.0, math.nan, 1.0], [0.1, 0.2, 0.3]) == "fail"
 
 

@@ -40,7 +40,7 @@ Tell: TypeAlias = Callable[[str], None]
 TRAINING_SECONDS: Final = 4.0
 PROBE_SECONDS: Final = 4.0
 MOST_TRAINING, LEAST_TRAINING = 300, 40
-MOST_PROBE, LEAST_PROBE, POINTS, MOST_CALLS = 100, 10, 12, 20
+MOST_PROBE, LEAST_PROBE, POINTS, LEAST_POINTS, MOST_CALLS = 100, 10, 12, 2, 20
 USUAL_RATE: Final = 3e10  # floating-point operations per second of two cores in training
 FACTORS: Final = (1.0, 2.0, 5.0)
 HANDFUL, BATCH, POOL, JUDGED, LOOKED = 20, 32, 1024, 256, 32
@@ -840,16 +840,18 @@ def _probed_bucket(
 
 
 def _boundaries(prepared: Prepared, laid: Laid, num_lanes: int) -> tuple[int, ...]:
-    """Steps at which the losses of probes are told: the first one, then evenly, as far as time allows."""
+    """Steps at which the losses of probes are told, evenly, as far as time allows; each costs a pass over the validation part."""
     bucket = laid.bucket
-    one_step = _step_seconds(laid) * num_lanes * len(prepared.laid)
-    wanted = int(min(MOST_PROBE, max(LEAST_PROBE, PROBE_SECONDS / one_step)))
+    step_s = _step_seconds(laid) * num_lanes * len(prepared.laid)
+    num_val = len(prepared.datasets[bucket.data].val)
+    look_s = step_s / bucket.shapes.batch_size * num_val / 3
+    num_points = int(min(POINTS, max(LEAST_POINTS, PROBE_SECONDS / look_s)))
+    wanted = int(min(MOST_PROBE, max(LEAST_PROBE, PROBE_SECONDS / step_s)))
     most = min(wanted, bucket.total_steps)
-    gap = min(bucket.shapes.max_steps, max(1, most // POINTS))
-    return (1, *range(1 + gap, most + 1, gap))[:MOST_CALLS]
+    gap = min(bucket.shapes.max_steps, max(1, -(-most // num_points)))
+    return tuple(range(gap, most + 1, gap))[:MOST_CALLS]
 
 
 def _course(rate: float, losses: np.ndarray, *, start: float) -> judge.Course:
     quarter = losses[-max(1, len(losses) // 4) :]
-    first = max(float(losses[0]), start)
-    return judge.Course(rate, first, float(losses.max()), float(quarter.mean()))
+    return judge.Course(rate, start, float(losses.max()), float(quarter.mean()))

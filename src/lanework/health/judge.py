@@ -157,7 +157,7 @@ def penalty(*, value: float, loss: float, error: float) -> Item:
 
 PENALTY_WARN: Final = 2.0
 STD_WARN, STD_FAIL = 1e2, 1e4
-GRAD_WARN, GRAD_FAIL = 1e4, 1e7
+GRAD_WARN, GRAD_FAIL = 1e3, 1e5
 
 
 def layer_variance(
