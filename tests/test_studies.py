@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 import lanework
+from lanework.report.start import verdict
 from lanework.spec import expand, load_study
+from lanework.store import Store
 from tests.helpers import ROOT, data_folder
 
-STUDIES = sorted([*(ROOT / "studies").glob("*.yaml"), *(ROOT / "studies/choosing").glob("*.yaml")])
-NEEDS_DATA = {"adult", "fashion-mnist"}
+FOLDERS = ("studies", "studies/choosing", "studies/networks")
+STUDIES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))
+NEEDS_DATA = {"adult", "california-preparation", "fashion-mnist", "mixup-gap", "temperatures"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -99,6 +102,69 @@ def schedules(results: dict[str, Any], frame: Any) -> None:
     assert all(group["standing"] != "worse" for group in results["groups"])
 
 
+def zero_weights(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert means["init=zeros"] < 0.13
+    assert means["init=constant"] < 0.3
+    assert means["init=he_normal"] > 0.92
+    assert "No gradient reaches the hidden layers: they cannot learn." in verdict(
+        results["starts"]["init zeros"]
+    )
+
+
+def deep_relu(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert means["init=he_normal"] > means["init=xavier_normal"] + 0.3
+    assert "die out" in verdict(results["starts"]["init xavier_normal"])
+    assert (
+        verdict(results["starts"]["init he_normal"])
+        == "Signals and gradients keep their size over the depth."
+    )
+
+
+def norm_and_rate(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert largest(means, "batch") >= 9.9 * largest(means, "none")
+
+
+def largest(means: Any, norm: str) -> float:
+    """The largest rate with which a network still reaches nine in ten."""
+    rates = [float(name.rpartition("=")[2]) for name in means.index if f"norm={norm}," in name and means[name] > 0.9]  # fmt: skip
+    return max(rates)
+
+
+def one_sample_a_step(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["val_accuracy"].mean()
+    assert means["norm=layer"] > 0.91
+    assert means["norm=group"] > 0.88
+
+
+def copy_task(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("model")["val_accuracy"].mean()
+    lstm = next(name for name in means.index if name.startswith("lstm"))
+    rnn = next(name for name in means.index if name.startswith("rnn"))
+    assert means[rnn] < 0.16
+    assert 0.34 < means[lstm] < 0.58
+
+
+def california_preparation(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["test_r2"].mean()
+    assert means[["standard", "logs", "ranks"]].min() > 0.8
+    assert means.idxmax() == "logs"
+
+
+def temperatures(results: dict[str, Any], frame: Any) -> None:
+    linear = frame[frame["hidden"] == "none"].groupby("arm")
+    assert linear["val_rmse"].mean().min() == pytest.approx(2.43, abs=0.01)
+    assert linear["test_rmse"].mean().min() < 2.25 < 2.481
+
+
+def mixup_gap(results: dict[str, Any], frame: Any) -> None:
+    gap = (frame["val_loss"] - frame["train_loss"]).groupby(frame["arm"]).mean()
+    plain = next(name for name in gap.index if "mixup" not in name)
+    assert gap.drop(plain).max() < gap[plain] - 0.1
+
+
 EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "adult": adult,
     "breast-cancer": breast_cancer,
@@ -109,6 +175,14 @@ EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "rules-at-their-best": rules_at_their_best,
     "schedules": schedules,
     "small-and-whole": small_and_whole,
+    "california-preparation": california_preparation,
+    "copy-task": copy_task,
+    "mixup-gap": mixup_gap,
+    "temperatures": temperatures,
+    "zero-weights": zero_weights,
+    "deep-relu": deep_relu,
+    "norm-and-rate": norm_and_rate,
+    "one-sample-a-step": one_sample_a_step,
     "unscaled-inputs": unscaled_inputs,
 }
 
@@ -131,5 +205,8 @@ def test_a_study_runs_to_its_stated_result(
         monkeypatch.setenv("LANEWORK_DATA", str(data_folder()))
     done = lanework.run(path, folder=tmp_path / "out")
     results = json.loads((done.folder / "results.json").read_text(encoding="utf-8"))
+    with Store(done.folder, create=False) as store:
+        starts = store.meta("starts") or []
+    results["starts"] = {one["label"]: one["signals"] for one in starts if "signals" in one}
     EXPECTED[path.stem](results, done.frame())
     assert os.path.getsize(done.folder / "report.html") < 3_000_000

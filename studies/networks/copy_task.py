@@ -2,7 +2,7 @@
 
 Expected: before training, the gradient of the loss with respect to the hidden state of the first step is below 10^-4 of that
     at the last step in the vanilla network (4 10^-7 in the mean over 3 seeds), and above 5 10^-2 in the LSTM (0.5; forget bias 3). What the first steps
-    were cannot be learned where nothing of the loss reaches them. copy_task.yaml trains both.
+    were cannot be learned where nothing of the loss reaches them. copy-task.yaml trains both.
 Time: about 5 s.
 Hardware: 2 CPU cores.
 
