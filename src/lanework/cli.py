@@ -127,11 +127,11 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but the path of the report.")
     ] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not look at every configuration first.")
+    check: Annotated[
+        bool, typer.Option("--check", help="Look at every configuration first (lanework check).")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Do not train where that look finds a fault.")
+        bool, typer.Option("--strict", help="The same, and do not train where it finds a fault.")
     ] = False,
 ) -> None:
     """Train a study, write its report and say where it is."""
@@ -150,7 +150,7 @@ def run(
                 resume=resume,
                 overwrite=overwrite,
                 progress=watcher,
-                check=not no_check,
+                check=check or strict,
                 is_strict=strict,
                 on_check=None if quiet else _tell_check,
             )
