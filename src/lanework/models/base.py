@@ -5,6 +5,7 @@ Must not import anything of Lanework but `catalog` and `errors`; imports no Flax
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
@@ -134,6 +135,16 @@ class Layer(NamedTuple):
 def plain(name: str, function: Callable[[Array], Array]) -> Layer:
     """A layer without parameters, state or randomness."""
     return Layer(name, None, lambda params, state, x, call: (function(x), state))
+
+
+def drawn(
+    draw: Callable[[Array, tuple[int, ...]], Array], key: Array, shape: tuple[int, ...]
+) -> Array:
+    """Random numbers of a shape: the same as `draw(key, shape)`, drawn in a row and then shaped.
+
+    XLA takes seconds to compile a draw of four axes on CPUs and a quarter of a second for one of one axis.
+    """
+    return draw(key, (math.prod(shape),)).reshape(shape)
 
 
 def layer_key(key: Array, name: str) -> Array:

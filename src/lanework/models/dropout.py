@@ -6,6 +6,7 @@ import `lanework.recipes`, `lanework.data` or anything above; imports no Flax.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from lanework.models.base import (
     Network,
     Params,
     State,
+    drawn,
     layer_key,
     option,
 )
@@ -222,5 +224,5 @@ def _inverse(share: Any) -> Array:
 
 def _keep(key: Array, shape: tuple[int, ...], share: Any) -> Array:
     """Which entries stay, bool."""
-    bits = jax.random.bits(key, shape, "uint16").astype(jnp.int32)
+    bits = drawn(partial(jax.random.bits, dtype="uint16"), key, shape).astype(jnp.int32)
     return bits < _draws_kept(share).astype(jnp.int32)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lanework import own_code
 from lanework.catalog import CATALOG
-from lanework.models.base import Array, pick
+from lanework.models.base import Array, drawn, pick
 
 # (key, shape) -> weights; the last two axes are inputs and outputs, those before are the window.
 Init: TypeAlias = Callable[[Array, tuple[int, ...]], Array]
@@ -86,11 +86,12 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _normal_of(key: Array, shape: tuple[int, ...], variance: Array) -> Array:
-    return jax.random.normal(key, shape) * jnp.sqrt(variance)
+    return drawn(jax.random.normal, key, shape) * jnp.sqrt(variance)
 
 
 def _uniform_of(key: Array, shape: tuple[int, ...], variance: Array) -> Array:
-    return jax.random.uniform(key, shape, minval=-1.0) * jnp.sqrt(3.0 * variance)
+    draw = partial(jax.random.uniform, minval=-1.0)
+    return drawn(draw, key, shape) * jnp.sqrt(3.0 * variance)
 
 
 def _with_variance(draw: Draw, variance: Callable[[int, int], float]) -> Init:
@@ -103,11 +104,14 @@ def _constant(*, activation: Any, value: float) -> Init:
 
 
 def _small_normal(*, activation: Any, std: float) -> Init:
-    return lambda key, shape: std * jax.random.normal(key, shape)
+    return lambda key, shape: std * drawn(jax.random.normal, key, shape)
 
 
 def _truncated_normal(*, activation: Any, std: float, cut: float) -> Init:
-    return lambda key, shape: std * jax.random.truncated_normal(key, -cut, cut, shape)
+    def draw(key: Array, shape: tuple[int, ...]) -> Array:
+        return jax.random.truncated_normal(key, -cut, cut, shape)
+
+    return lambda key, shape: std * drawn(draw, key, shape)
 
 
 def _xavier(draw: Draw) -> Callable[..., Init]:
@@ -139,8 +143,8 @@ def _orthogonal(*, activation: Any, gain: float | None) -> Init:
 
     def make(key: Array, shape: tuple[int, ...]) -> Array:
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        drawn = jax.random.normal(key, (max(rows, columns), min(rows, columns)))
-        q, r = jnp.linalg.qr(drawn)
+        matrix = drawn(jax.random.normal, key, (max(rows, columns), min(rows, columns)))
+        q, r = jnp.linalg.qr(matrix)
         # QR leaves signs open; fixed by r, the matrix is uniform among the orthogonal ones.
         signs = jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)
         q = q * signs[None, :].astype(q.dtype)

@@ -137,7 +137,10 @@ def noise(x: Array, keys: Array, std: Any, *, num_numeric: int | None = None) ->
         num_numeric: How many leading entries of the last axis are numbers; None: all.
     """
     numbers = x if num_numeric is None else x[..., :num_numeric]
-    drawn = jax.vmap(lambda key: jax.random.normal(key, numbers.shape[1:], x.dtype))(keys)
+    # In a row, then shaped: the same numbers, and XLA compiles it in a fraction of the time.
+    count = numbers.size // numbers.shape[0]
+    drawn = jax.vmap(lambda key: jax.random.normal(key, (count,), x.dtype))(keys)
+    drawn = drawn.reshape(numbers.shape)
     noisy = numbers + jnp.asarray(std, x.dtype) * drawn
     return noisy if num_numeric is None else jnp.concatenate([noisy, x[..., num_numeric:]], axis=-1)
 

@@ -102,4 +102,6 @@ def input_noise(x: Array, key: Array, scale: Any, *, num_numeric: int | None = N
 
 def _noisy(leaf: Array, key: Array, scale: Any) -> Array:
     """Leaf + scale * standard normal, in the leaf's type."""
-    return leaf + jnp.asarray(scale, leaf.dtype) * jax.random.normal(key, leaf.shape, leaf.dtype)
+    # Drawn in a row, then shaped: the same numbers, and XLA compiles it in a fraction of the time.
+    drawn = jax.random.normal(key, (leaf.size,), leaf.dtype).reshape(leaf.shape)
+    return leaf + jnp.asarray(scale, leaf.dtype) * drawn
