@@ -484,6 +484,7 @@ def losses_of(results: Any, arm: str) -> dict[int, list[tuple[int, float]]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_same_alone_and_beside_others(tmp_path):
     both = "[[{name: mixup, alpha: 0.1}, shift], [{name: mixup, alpha: 0.8}, shift]]"
     text = STUDY[: STUDY.index("compare:")] + f"compare: {{augment: {both}}}\nseeds: 2\n"
@@ -518,6 +519,7 @@ def test_lbfgs_is_warned_of_augmentation(tmp_path):
     assert any("augmentation gives another loss" in text for text in plan.prepared.warnings)
 
 
+@pytest.mark.slow
 def test_recipes_of_a_seed_see_the_same_samples(tmp_path):
     # With a rate of nearly 0 nothing is learned, so equal losses mean equal inputs.
     text = STUDY.split("compare:")[0] + (

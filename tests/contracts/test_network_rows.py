@@ -113,6 +113,7 @@ def test_activation_has_the_gradient_of_finite_differences_in_float64(name: str)
         has_right_gradient(loss, params, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOG["activation"])
 def test_activation_in_a_lane_is_the_activation_alone(name: str):
     layer = layers.activation("a", 5, choice=name)
@@ -125,7 +126,11 @@ def test_activation_in_a_lane_is_the_activation_alone(name: str):
 # ---- initialisers ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (3, 3, 4, 6)], ids=["dense", "convolution"])
+@pytest.mark.parametrize(
+    "shape",
+    [(7, 5), pytest.param((3, 3, 4, 6), marks=pytest.mark.slow)],
+    ids=["dense", "convolution"],
+)
 @pytest.mark.parametrize("name", CATALOG["init"])
 def test_initialiser_gives_weights_of_shape_and_type_and_depends_on_its_key_only(
     name: str, shape: tuple[int, ...]
@@ -172,6 +177,7 @@ def test_norm_has_the_gradient_of_finite_differences_in_float64(name: str, shape
         has_right_gradient(loss, params, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_norm_in_a_lane_is_the_norm_alone(name: str, shape: str):
     layer = norms.norm("n", 5, choice=name)
@@ -205,6 +211,7 @@ def test_norms_of_sequences_do_not_see_other_steps(name: str):
     np.testing.assert_array_equal(before[:, :-1], after[:, :-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", norms.WEIGHT_NORMS)
 @pytest.mark.parametrize("shape", [(7, 5), (3, 3, 4, 6)], ids=["dense", "convolution"])
 def test_weight_norm_starts_as_drawn_and_depends_on_direction_and_gain_alone(
@@ -271,6 +278,7 @@ MARKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), MARKED)
 def test_network_with_it_goes_to_a_file_and_back(kind: str, name: str):
     net = built(kind, name)
@@ -292,6 +300,7 @@ def test_network_with_it_goes_to_a_file_and_back(kind: str, name: str):
     np.testing.assert_array_equal(apply(params, state), read_back)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), MARKED)
 def test_network_with_it_starts_and_trains_in_lanes_as_alone(kind: str, name: str):
     net = built(kind, name)
