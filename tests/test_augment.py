@@ -285,6 +285,7 @@ def test_classes_get_two_labels_and_numbers_one_in_between():
     np.testing.assert_allclose(mixed.y[:, 0], share * np.arange(8) + (1 - share) * other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_both_each_sample_gets_mixup_or_cutmix():
     x, keys = jnp.asarray(some_images(60)), raw(60)
     both = made(choice("mixup", alpha=1.0), choice("cutmix"))(x, jnp.arange(60), keys, {})
@@ -454,6 +455,7 @@ def test_augmentation_is_off_at_evaluation_and_acts_in_the_loss(tmp_path):
     assert losses[3][0] != pytest.approx(losses[3][1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_mixed_labels_are_soft_labels_for_cross_entropy(tmp_path):
     config, dataset = problem_of(STUDY, tmp_path, arm=2)
     problem = assemble.problem(config, dataset, used=frozenset())

@@ -21,6 +21,7 @@ from lanework.cohort import compiled, devices, lanes, loop, snapshot
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Lane, Problem, Told, Update, Watch, fresh_lane, train_step
 from lanework.data import batch_indices
+from tests.contracts.probes import Input
 
 BATCH, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 16, 150, 8, 3
 STEPS_PER_EPOCH = -(-NUM_TRAIN // BATCH)
@@ -53,7 +54,7 @@ def problem() -> Problem:
         net="mlp", options={"hidden": (16, 16), "activation": "relu", "init": "he_normal"}
     )
     spec.options |= {"norm": "none", "dropout": 0.0, "output_activation": "none"}
-    inputs = SimpleNamespace(shape=(NUM_FEATURES,), num_numeric=NUM_FEATURES, cardinalities=())
+    inputs = Input(shape=(NUM_FEATURES,), num_numeric=NUM_FEATURES)
     example = np.zeros((2, NUM_FEATURES), np.float32)
     net = models.network(spec, input=inputs, num_outputs=NUM_CLASSES, example=example)
     choice = SimpleNamespace(name="cross_entropy", options={})

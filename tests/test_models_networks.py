@@ -68,6 +68,7 @@ def test_mlp_without_hidden_layers_is_linear_and_flattens_images():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("position", ["before", "after"])

@@ -154,6 +154,7 @@ def test_derivative_of_the_loop_is_the_one_that_jax_finds(kind: str):
     assert all(np.any(leaf) for leaf in jax.tree.leaves(wanted[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_gradients_against_finite_differences(net: str):
     with jax.enable_x64(True):
@@ -268,6 +269,7 @@ def test_where_weights_start():
     assert drawn["gru_0"]["bias"].shape == (16,)
 
 
+@pytest.mark.slow
 def test_lanes_with_their_own_dropout_are_what_they_are_alone():
     built = build("gru", hidden=(4, 4))
     keys = jax.random.split(jax.random.key(0), 3)
@@ -286,6 +288,7 @@ def test_lanes_with_their_own_dropout_are_what_they_are_alone():
     assert np.max(np.abs(together[1] - still[1])) > 1e-3
 
 
+@pytest.mark.slow
 def test_gradient_over_time_against_finite_differences():
     with jax.enable_x64(True):
         built = build("lstm", SERIES, pooling="mean")

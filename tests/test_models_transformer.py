@@ -89,6 +89,7 @@ def test_padding_changes_nothing(input: Input, pooling: str):
     assert np.max(np.abs(found[1] - bare[1])) > 1e-3
 
 
+@pytest.mark.slow
 def test_without_positions_order_is_lost_and_with_them_it_is_not():
     x = samples(TOKENS)
     for positions in ("learned", "sinusoidal", "rotary", "none"):
@@ -116,6 +117,7 @@ def test_waves_are_those_of_the_paper():
         np.testing.assert_allclose(found[place, column], wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("input", "options"),
     [
@@ -141,6 +143,7 @@ def test_gradients_against_finite_differences(input: Input, options: dict[str, s
         check_grads(jax.jit(loss), (params,), order=1, modes=["rev"], rtol=1e-5, eps=1e-6)
 
 
+@pytest.mark.slow
 def test_lanes_with_their_own_dropout_and_depth_are_what_they_are_alone():
     net = build()
     keys = jax.random.split(jax.random.key(0), 3)

@@ -268,6 +268,7 @@ def test_init_by_path_is_checked_like_every_choice(table: Path):
 # ---- end to end -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_of_initial_weights_tells_why_zeros_do_not_learn(tmp_path: Path):
     study = lanework.Study(
         study="starts",

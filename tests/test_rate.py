@@ -225,6 +225,7 @@ def linear(scale: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
     return x, (y + 0.3 * random.normal(size=rows)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_the_range_test_finds_the_limit_of_stability(
     scale: float, monkeypatch: pytest.MonkeyPatch
@@ -398,6 +399,7 @@ def test_rates_of_a_study_do_not_count_as_recipes(keys: dict[str, Any], names: l
     assert [name for name, _ in rates.distinct(parsed(**keys))] == names
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_large_study_is_searched_in_shorter_runs_on_fewer_rows(
     monkeypatch: pytest.MonkeyPatch,

@@ -233,6 +233,7 @@ def test_gradient_descent_takes_the_whole_training_part(tmp_path: Path) -> None:
     assert "train.batch_size" in refused(optimizer="gd", batch_size=16)
 
 
+@pytest.mark.slow
 def test_rules_are_compared_across_kinds(tmp_path: Path) -> None:
     study = lanework.Study(
         study="kinds",
