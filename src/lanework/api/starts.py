@@ -55,9 +55,7 @@ def starts(prepared: Prepared, *, is_measured: bool) -> list[Start]:
 
 
 def worth_measuring(prepared: Prepared) -> bool:
-    """Whether the study is about what signals do at the start: it compares such things, or sets the initial weights."""
-    if prepared.spec.model.options.get("init", "auto") != "auto":
-        return True
+    """Whether the study is about what signals do at the start: it compares such things (half a second for each network)."""
     seen = {
         json.dumps(
             [arm.config.model.net, [arm.config.model.options.get(name) for name in SHAPING]],
