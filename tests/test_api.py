@@ -414,6 +414,7 @@ def test_a_model_says_what_it_is_in_one_line(iris: lanework.Results) -> None:
     assert "3 classes" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [[False, True], [-1, 1], [1.0, 2.0], ["no", "yes"]])
 def test_predictions_are_of_the_type_of_the_labels(tmp_path: Path, values: list[Any]) -> None:
     x = np.random.default_rng(0).normal(size=(200, 3))

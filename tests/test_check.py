@@ -205,6 +205,7 @@ def test_a_right_gradient_agrees_to_many_digits_and_a_wrong_one_does_not(sound: 
     assert "first/kernel is wrong" in item.sentence
 
 
+@pytest.mark.slow
 def test_slopes_of_a_function_with_known_ones_and_a_kink() -> None:
     with jax.enable_x64(True):
         at = {"smooth": jnp.array([0.3, -0.2]), "kinked": jnp.zeros(1)}
@@ -310,6 +311,7 @@ def modes_of(look: dict[str, Any], training: float = 0.1, evaluation: float = 0.
     return judge.modes(judge.Modes(noise, loudness, training, evaluation, 1.0, False))
 
 
+@pytest.mark.slow
 def test_dropout_that_stays_on_at_evaluation_is_caught(sound_look: dict[str, Any]) -> None:
     assert modes_of(sound_look).level == "pass"
     assert modes_of(looked(case("dropout_right"))).level == "pass"
@@ -332,6 +334,7 @@ def test_signals_that_vanish_or_explode_are_told() -> None:
 # ---- short trainings -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sound_network_learns_a_handful_and_one_with_a_softmax_too_many_does_not(
     sound_training: dict[str, Any],
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_reference_is_current() -> None:
     assert done.returncode == 0, f"{done.stdout}{done.stderr}Run: make docs"
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     code = []
     for block in blocks(ROOT / "docs/tutorial/first-study.md"):

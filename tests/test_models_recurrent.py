@@ -176,6 +176,7 @@ def padded(x: np.ndarray, *, more: int) -> np.ndarray:
     return np.pad(x, widths, constant_values=filling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "pooling", "input"),
     [("rnn", "last", TOKENS), ("gru", "max", SERIES), ("lstm", "mean", TOKENS)],

@@ -258,6 +258,7 @@ def test_tables_are_refused_and_flat_pictures_read_by_their_grid() -> None:
     assert outputs.shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_frozen_statistics_stay_still_and_are_what_is_used() -> None:
     net = build()
     params, state = weights(net)

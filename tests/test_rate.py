@@ -356,6 +356,7 @@ def test_where_every_rate_diverges_auto_is_a_clear_error() -> None:
         rates.resolve_auto(spec, arrays=arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_where_every_rate_diverges_the_search_says_so() -> None:
     spec, arrays = doomed()

@@ -77,6 +77,7 @@ def test_an_average_is_evaluated_beside_the_weights_and_kept(tmp_path: Path, nam
     assert changed  # the average is what is exported
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_checkpoints_predicts_what_was_measured(tmp_path: Path) -> None:
     results = trained(tmp_path, average={"name": "checkpoints", "count": 3}, seeds=1)
     model = results.best()
@@ -102,6 +103,7 @@ def test_averages_are_a_factor_like_any_other(tmp_path: Path) -> None:
 # ---- schedules --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_ramp_that_starts_at_the_value_changes_nothing(tmp_path: Path) -> None:
     flat = {"momentum": {"name": "ramp", "from_value": 0.9, "epochs": 2}}
     steep = {"momentum": {"name": "ramp", "from_value": 0.1, "epochs": 2}}
@@ -206,6 +208,7 @@ def test_a_group_that_fits_nothing_is_refused_with_the_paths_there_are() -> None
     assert "dense_0/kernel" in text
 
 
+@pytest.mark.slow
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
     # 96 training rows: 6 batches of 16, taken two by two, are 3 batches of 32.
     split = {"train": 0.64, "val": 0.18, "test": 0.18}

@@ -68,7 +68,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("moment", "every"),
-    [(1, 0.0), (2, 0.0), (5, 0.0), (7, 0.0), (8, 0.0), (11, 0.0), (11, 1e9), (13, 0.0), (14, 0.0)],
+    [
+        *((1, 0.0), (7, 0.0), (11, 1e9), (13, 0.0)),
+        *(
+            pytest.param(moment, 0.0, marks=pytest.mark.slow, id=f"{moment}-0.0")
+            for moment in (2, 5, 8, 11, 14)
+        ),
+    ],
 )
 def test_a_killed_study_resumes_to_the_same_numbers(whole: Path, moment: int, every: float) -> None:
     folder = f"killed-{moment}-{every:g}"

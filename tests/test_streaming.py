@@ -138,7 +138,11 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_buffers")
-@pytest.mark.parametrize("sampling", ["shuffled", HARD], ids=["shuffled", "hard"])
+@pytest.mark.parametrize(
+    "sampling",
+    ["shuffled", pytest.param(HARD, marks=pytest.mark.slow)],
+    ids=["shuffled", "hard"],
+)
 def test_streaming_changes_no_number(tmp_path: Path, sampling: object) -> None:
     told: list[str] = []
     study(is_streamed=False, sampling=sampling).run(tmp_path / "memory")

@@ -380,6 +380,7 @@ def test_problems_of_a_study_name_the_key(studies: Path) -> None:
         other.plan()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_no_start(studies: Path, tmp_path: Path) -> None:
     (tmp_path / "best").mkdir()
     for name in ("weights.safetensors", "model.json"):
