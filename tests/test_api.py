@@ -287,6 +287,7 @@ def test_one_class_only_is_a_data_error(tmp_path: Path) -> None:
         lanework.Study(data=(x, np.zeros(50, int)), train=QUICK, seeds=1).run(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_early_stopping_follows_the_metric_it_names(tmp_path: Path) -> None:
     """The accuracy is as good as it gets while the loss still falls, so the two stop at different steps."""
     train = {"epochs": 60, "batch_size": 16, "learning_rate": 0.005}
@@ -312,6 +313,7 @@ def _curve(results: lanework.Results, metric: str) -> list[tuple[int, float]]:
         return sorted((row.step, row.value) for row in store.metrics() if row.name == metric)
 
 
+@pytest.mark.slow
 def test_a_nested_own_module_reads_back(tmp_path: Path) -> None:
     study = lanework.Study(
         data="iris", model={"net": Nested}, train={**QUICK, "learning_rate": 0.01}
@@ -320,6 +322,7 @@ def test_a_nested_own_module_reads_back(tmp_path: Path) -> None:
     assert results.best().forward(np.zeros((2, 4), np.float32)).shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "loss"),
     [

@@ -303,6 +303,7 @@ def test_with_both_each_sample_gets_mixup_or_cutmix():
 ALL = [choice(name) for name in recipes.AUGMENTATIONS]
 
 
+@pytest.mark.slow
 def test_all_at_once_runs_under_jit_keeps_shape_and_type():
     x, y = jnp.asarray(some_images(8)), jnp.arange(8)
     samples = made(*ALL)(x, y, raw(8), {})

@@ -104,6 +104,7 @@ def test_an_epoch_in_more_batches_still_counts_every_sample_once(
     assert np.where(batches < 0, ~batches, batches).max() < num_samples
 
 
+@pytest.mark.slow
 def test_a_fold_among_the_others_is_the_fold_alone(tmp_path, monkeypatch):
     rows = frame()
     given = {"source": rows, "target": "price", "split": {"folds": 3, "group": "who"}}

@@ -39,6 +39,7 @@ def test_mlp_is_the_same_as_flax_layers():
     assert outputs.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_cnn_is_the_same_as_flax_layers():
     net = build("cnn", input=IMAGE, channels=(4, 6), dense=(10,))
     assert net.layer_names == ("conv_0", "conv_1", "dense_0", "output")

@@ -131,6 +131,7 @@ class Pictures(nnx.Module):
         return self.out(nnx.relu(self.conv(x)).reshape(x.shape[0], -1))
 
 
+@pytest.mark.slow
 def test_convolutions_of_own_modules_are_the_fast_ones():
     picture = Input(shape=(6, 6, 2), num_numeric=0)
     net = build(Pictures, input=picture)

@@ -126,6 +126,7 @@ def driven(kind: str, *, time: int = 5, batch: int = 3, unit: int = 4) -> Driven
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CELLS)
 def test_derivative_of_the_loop_is_the_one_that_jax_finds(kind: str):
     cell, given = CELLS[kind], driven(kind)

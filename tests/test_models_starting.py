@@ -83,6 +83,7 @@ def test_output_layer_has_the_gain_of_no_activation():
     np.testing.assert_allclose(np.var(make(jax.random.key(0), (300, 200))), 1 / 300, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_random_walk_keeps_the_logarithm_of_the_length_through_narrow_layers_where_he_loses_it():
     """100 ReLU layers 10 wide: the mean of log |h| stays, with He's gain it falls (Sussillo and Abbott 2014)."""
 
@@ -105,6 +106,7 @@ def test_random_walk_keeps_the_logarithm_of_the_length_through_narrow_layers_whe
     assert abs(drift("random_walk")) < 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch", "weight", "weight_standardisation"])
 def test_lsuv_gives_every_layer_variance_one_on_its_batch(norm: str):
     params, taps = taps_of(net_of(init="lsuv", norm=norm))

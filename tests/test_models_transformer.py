@@ -163,6 +163,7 @@ def test_lanes_with_their_own_dropout_and_depth_are_what_they_are_alone():
         assert np.max(np.abs(together[lane] - still[lane])) > 1e-3
 
 
+@pytest.mark.slow
 def test_taps_show_each_layer_by_step():
     net, taps = build(SERIES), {}
     params, x = net.init(jax.random.key(0))[0], jnp.asarray(samples(SERIES))

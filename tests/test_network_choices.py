@@ -85,6 +85,7 @@ def test_balanced_classes_weigh_the_same_and_samples_one_on_average(table: Path)
     np.testing.assert_allclose(np.sum(given * counts) / counts.sum(), 1.0)
 
 
+@pytest.mark.slow
 def test_class_weights_of_a_study_are_in_the_training_loss_and_not_in_the_metrics(table: Path):
     plain, dataset, _ = problem_of(table)
     weighted, _, config = problem_of(table, train={"class_weights": {"yes": 4}})

@@ -292,6 +292,7 @@ def test_bad_options_are_told_with_their_place(train: dict[str, Any], path: str)
 # ---- learning_rate: auto ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_auto_finds_a_rate_says_why_and_keeps_it_on_resume(tmp_path: Path) -> None:
     study = lanework.Study(
         study="auto",

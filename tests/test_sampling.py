@@ -234,6 +234,7 @@ def study(**changes: object) -> lanework.Study:
     return lanework.Study(**{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_balanced_batches_raise_the_recall_of_a_rare_class(tmp_path: Path) -> None:
     (x, y), recalls, plain = unbalanced(), {}, {}
     train = {"epochs": 4, "batch_size": 50, "learning_rate": 0.01}
