@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 from lanework.data import Preparation, load, peek, sequences
 from lanework.errors import DataError, SpecError
 from lanework.spec import DataSpec, expand, parse_study
-
-SHARED = Path(os.environ.get("LANEWORK_DATA", "../shared/data"))
+from tests.helpers import data_folder
 
 
 def table(path: Path, rows: list[tuple[str, str]], header: str = "name,language") -> str:
@@ -355,7 +353,7 @@ def test_options_can_be_compared():
 
 @pytest.mark.data
 def test_names_load_whole():
-    source = SHARED / "names" / "names.csv.gz"
+    source = data_folder() / "names" / "names.csv.gz"
     found = load(DataSpec(source=str(source), target="language", columns={"name": "text"}))
     assert found.summary["rows"] == 20_050
     assert len(found.classes) == 18

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,7 @@ from lanework.data import Preparation, load, peek
 from lanework.data.series import origins
 from lanework.errors import DataError
 from lanework.spec import DataSpec
-
-SHARED = Path(os.environ.get("LANEWORK_DATA", "../shared/data"))
+from tests.helpers import data_folder
 
 
 def frame(num_rows: int = 100) -> pd.DataFrame:
@@ -261,7 +259,7 @@ def test_keys_that_do_not_go_together():
 
 @pytest.mark.data
 def test_temperatures_load_as_their_note_says():
-    source = SHARED / "min-temperatures" / "daily-min-temperatures.csv.gz"
+    source = data_folder() / "min-temperatures" / "daily-min-temperatures.csv.gz"
     split = {"train": 0.7, "val": 0.1, "test": 0.2}
     found = load(DataSpec(source=str(source), target="Temp", window=30, split=split))
     assert len(found.test) == 730

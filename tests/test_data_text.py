@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from lanework.data import Preparation, load, peek
 from lanework.data.text import ngram_losses, windows
 from lanework.errors import DataError, SpecError, StoreError
 from lanework.spec import DataSpec
+from tests.helpers import data_folder
 from tests.helpers import lanework as run_lanework
 
-SHARED = Path(os.environ.get("LANEWORK_DATA", "../shared/data"))
 TEXT = "to be or not to be, that is the question. " * 60
 
 
@@ -226,7 +225,7 @@ def test_new_text_is_coded_by_the_record(tmp_path):
 
 @pytest.mark.data
 def test_shakespeare_loads_as_its_note_says():
-    source = SHARED / "tinyshakespeare" / "input.txt"
+    source = data_folder() / "tinyshakespeare" / "input.txt"
     found = load(DataSpec(source=str(source), split={"train": 0.9, "val": 0.1, "test": 0.0}))
     assert found.summary["characters"] == "1 003 854 characters train, 111 540 characters val"
     assert found.summary["alphabet"] == 65
