@@ -411,6 +411,7 @@ def test_keys_of_the_recipe_are_checked(train: dict[str, Any], words: str) -> No
         lanework.Study(study="bad", data="digits", train=train)
 
 
+@pytest.mark.slow
 def test_the_best_model_under_names_of_torchvision(studies: Path, tmp_path: Path) -> None:
     best = lanework.load(studies / "first").best()
     with pytest.raises(
