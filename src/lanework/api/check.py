@@ -20,7 +20,7 @@ import numpy as np
 from lanework import data as data_package
 from lanework import recipes
 from lanework.api import check_data
-from lanework.api.preparing import Laid, Prepared, identity, loss_name
+from lanework.api.preparing import Laid, Prepared, identity, initialisers
 from lanework.catalog import CATALOG
 from lanework.cohort import assemble, compiled, devices, gating, ordering, plan
 from lanework.cohort.loop import Run
@@ -241,13 +241,7 @@ def _data_of(prepared: Prepared, arm: int) -> int:
 def _programs(prepared: Prepared, laid: Laid, pool: ThreadPoolExecutor) -> compiled.Programs:
     """The study's own programs of a bucket, for training and starting only; what is compiled here is not compiled again."""
     bucket, dataset = laid.bucket, prepared.datasets[laid.bucket.data]
-    outputs = assemble.num_outputs(loss_name(bucket), dataset)
-    inits = [
-        assemble.network(
-            spec, dataset, outputs=outputs, module=prepared.module, train=bucket.config.train
-        ).init
-        for spec in bucket.inits
-    ]
+    inits = initialisers(prepared, bucket)
     programs = gating.ProbePrograms(
         *laid.functions,
         strategy=laid.strategy,
@@ -376,7 +370,7 @@ def _pieces(prepared: Prepared, laid: Laid, dataset: data_package.Dataset) -> _P
     outputs = assemble.num_outputs(choice.name, dataset)
     net = assemble.network(config.model, dataset, outputs=outputs, module=prepared.module)
     per_sample = recipes.loss(choice, task=dataset.task)
-    by_step = assemble._by_step if dataset.input.is_stepwise else assemble._by_sample
+    by_step = assemble.flattening(dataset)
 
     def losses(outputs: Any, y: Any, hypers: Any) -> tuple[Any, Any]:
         weight = jax.numpy.ones((y.shape[0],), outputs.dtype)
@@ -394,7 +388,7 @@ def _pieces(prepared: Prepared, laid: Laid, dataset: data_package.Dataset) -> _P
         )
     return _Pieces(
         gate.Model(net.apply, losses, net.layer_names, Taps),
-        assemble._input_scaling(dataset),
+        assemble.input_scaling(dataset),
         known,
         1 if laid.estimate.has_convolution and jax.default_backend() == "cpu" else 64,
         choice.name,

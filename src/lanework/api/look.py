@@ -211,7 +211,7 @@ class _Drawer:
 
         from lanework.cohort import assemble, entering
 
-        self._prepare = assemble._input_scaling(dataset)
+        self._prepare = assemble.input_scaling(dataset)
         enter = entering.entering(config.train, dataset, prepare=self._prepare)
         # The keys of `fresh_lane`: those of the steps are the second kind.
         self._lane_key = jax.random.key_data(jax.random.fold_in(jax.random.key(np.uint32(seed)), 1))

@@ -321,6 +321,18 @@ def loss_name(bucket: plan.Bucket) -> str:
     return loss.name if loss else ""
 
 
+def initialisers(prepared: Prepared, bucket: plan.Bucket) -> list[Any]:
+    """What draws the weights of each start of a bucket, `key -> (params, state)`."""
+    dataset = prepared.datasets[bucket.data]
+    outputs = assemble.num_outputs(loss_name(bucket), dataset)
+    return [
+        assemble.network(
+            spec, dataset, outputs=outputs, module=prepared.module, train=bucket.config.train
+        ).init
+        for spec in bucket.inits
+    ]
+
+
 def identity(prepared: Prepared, bucket: plan.Bucket) -> object:
     """Everything the functions of a bucket were built from; None for own modules, whose code may import anything."""
     if any(spec.is_own for spec in bucket.inits) or own_code.is_named_in(

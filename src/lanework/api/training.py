@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from lanework import export
-from lanework.api.preparing import Laid, Prepared, identity, loss_name, num_samples, plan_record
+from lanework.api.preparing import Laid, Prepared, identity, initialisers, num_samples, plan_record
 from lanework.api.resuming import (
     is_done,
     lanes_file,
@@ -181,16 +181,7 @@ def _laid_out(
 ) -> tuple[Laid, compiled.Programs]:
     """The programs of a bucket, compiling already; layouts are measured first where that pays."""
     prepared, bucket = session.prepared, laid.bucket
-    inits = [
-        assemble.network(
-            spec,
-            prepared.datasets[bucket.data],
-            outputs=assemble.num_outputs(loss_name(bucket), prepared.datasets[bucket.data]),
-            module=prepared.module,
-            train=bucket.config.train,
-        ).init
-        for spec in bucket.inits
-    ]
+    inits = initialisers(prepared, bucket)
 
     def build(strategy: Strategy) -> compiled.Programs:
         is_streamed = bucket.shapes.buffer_rows > 0

@@ -79,7 +79,7 @@ def example_rows(dataset: Dataset, *, count: int = EXAMPLE_SAMPLES) -> np.ndarra
 
 def example(dataset: Dataset) -> np.ndarray:
     """Prepared training samples, as they enter the network; see `example_rows`."""
-    return np.asarray(_input_scaling(dataset)(dataset.train.x[example_rows(dataset)]))
+    return np.asarray(input_scaling(dataset)(dataset.train.x[example_rows(dataset)]))
 
 
 def num_outputs(loss: str, dataset: Dataset) -> int:
@@ -133,11 +133,11 @@ def problem(
     per_sample = recipes.loss(choice, task=dataset.task)
     trained = _weighted(config.train, dataset, per_sample)
     table, add = _metrics(config, dataset, has_folds=has_folds)
-    prepare = _input_scaling(dataset)
+    prepare = input_scaling(dataset)
     enter = entering.entering(config.train, dataset, prepare=prepare)
     learner, shown = _with_frozen(net, config.train), _shown(config, net)
     ensemble = models.ensemble(shown, output_kind(config))
-    by_step = _by_step if dataset.input.is_stepwise else _by_sample
+    by_step = flattening(dataset)
 
     def tracked(
         params: PyTree,
@@ -400,6 +400,11 @@ def steps_per_epoch(train: TrainSpec, num_samples: int) -> int:
     return -(-num_samples // size)
 
 
+def flattening(dataset: Dataset) -> Callable[[Array, Array, Array], tuple[Array, Array, Array]]:
+    """From outputs, targets and weights of a batch to those of its samples, or of its time steps where each has a target."""
+    return _by_step if dataset.input.is_stepwise else _by_sample
+
+
 def _by_step(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Each time step as a sample of its own: [batch, time, k] becomes [batch * time, k]; padded steps weigh nothing."""
     flat = targets.reshape(-1, *targets.shape[2:])
@@ -422,7 +427,7 @@ def _by_sample(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Ar
     return outputs, targets, weight
 
 
-def _input_scaling(dataset: Dataset) -> Any:
+def input_scaling(dataset: Dataset) -> Any:
     """Bytes become numbers after they were gathered, so that a batch of images moves a quarter of the memory."""
     if dataset.input_scale is None or dataset.input_shift is None:
         return lambda x: x

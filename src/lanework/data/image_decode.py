@@ -32,8 +32,11 @@ MAX_PIXELS = 100_000_000
 """Images with more pixels are not decoded: they may be made to fill the memory."""
 MAX_BAD_SHARE = 0.5
 MAX_THREADS = 8
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error)
-_BROKEN += (IndexError, KeyError, TypeError, OverflowError, MemoryError)  # type: ignore[assignment]
+# What Pillow's decoders raise on damaged files.
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error),
+    *(IndexError, KeyError, TypeError, OverflowError, MemoryError),
+)
 _NOTES = {
     "frames": "{} with several frames: the first one is used.",
     "turned": "{} turned upright as the camera noted.",

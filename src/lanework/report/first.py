@@ -109,10 +109,10 @@ def _ahead(facts: Facts) -> str:
         return ""
     gap = facts.metric.difference_text(abs(paired.difference.mean))
     words = {
-        "tied": f"cannot be told with {units.counted(paired.difference.num_values, 'seed')}"
+        "tied": f"cannot be told with {units.counted(paired.difference.num_values, facts.noun)}"
         if is_too_few(nearest.place)
-        else "within seed noise",
-        "worse": f"more than seed noise, {p_text(nearest.place.p_adjusted)}",
+        else f"within {facts.noun} noise",
+        "worse": f"more than {facts.noun} noise, {p_text(nearest.place.p_adjusted)}",
         "unsafe": "and fewer runs diverged",
         "untested": "not tested: one seed",
     }
@@ -379,9 +379,10 @@ def _lanes(facts: Facts) -> str:
         rest = f'<p class="small">The {len(shown)} best of {len(rows)} rows are shown.</p>'
     rate = facts.factor("rate")
     across = f" Columns: {rate.label}." if rate is not None and len(columns) > 1 else ""
+    held = "the folds and seeds" if facts.folds else "the seeds"
     return (
         f'<div class="lanes{dense}"><h2>Every run</h2>'
-        f'<p class="small">Each square is one run; a group holds the seeds of one recipe.{text(across)}</p>'
+        f'<p class="small">Each square is one run; a group holds {held} of one recipe.{text(across)}</p>'
         f'<div class="lanes-scroll" tabindex="0" role="region" aria-label="Outcome of every run"><table style="--n:{_squares_across(facts.num_columns)}">{heads}<tbody>{body}</tbody></table></div>'
         f'<ul class="key">{key}</ul>{rest}</div>'
     )  # fmt: skip

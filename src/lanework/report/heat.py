@@ -70,7 +70,7 @@ def _heat(facts: Facts, across: FactorFacts, down: FactorFacts, *, num_factors: 
         "height": height,
         "layer": layers,
     }  # fmt: skip
-    caption = "Mean over seeds; the framed cell is the best. \u00d7 counts diverged runs; a cell with a \u00d7 alone has no result."
+    caption = f"Mean over {facts.noun}s; the framed cell is the best. \u00d7 counts diverged runs; a cell with a \u00d7 alone has no result."
     if num_factors > 2:
         caption += " Each cell shows the best recipe among those that differ in the other factors."
     legend = tuple(zip(ramp, (f"{label}{unit}" for label in order), strict=True))
