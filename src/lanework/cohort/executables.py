@@ -107,7 +107,9 @@ def load(name: str, devices: Sequence[Any]) -> Any | None:
     """The executable of that key, or None when there is none that can be used here."""
     path = _folder() / name
     try:
-        payload, in_tree, out_tree = pickle.loads(path.read_bytes())
+        needs_lapack, payload, in_tree, out_tree = pickle.loads(path.read_bytes())
+        if needs_lapack:
+            _wake_lapack()
         loaded = serialize_executable.deserialize_and_load(
             payload, in_tree, out_tree, execution_devices=list(devices)
         )
@@ -120,7 +122,8 @@ def load(name: str, devices: Sequence[Any]) -> Any | None:
 def save(name: str, compiled: Any) -> bool:
     """Keep an executable; False where this backend cannot give it away, or the folder cannot be written."""
     try:
-        content = pickle.dumps(serialize_executable.serialize(compiled))
+        needs_lapack = 'custom_call_target="lapack_' in compiled.as_text()
+        content = pickle.dumps((needs_lapack, *serialize_executable.serialize(compiled)))
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.part"
@@ -130,6 +133,16 @@ def save(name: str, compiled: Any) -> bool:
     except (*_UNUSABLE, NotImplementedError, pickle.PicklingError):
         return False
     return True
+
+
+@cache
+def _wake_lapack() -> None:
+    """Have JAX look up LAPACK's functions, which it does when it lowers a call of one.
+
+    An executable that is loaded was not lowered in this process: without that, its first call of LAPACK (orthogonal weights
+    take a QR decomposition) jumps to address 0 and ends the process.
+    """
+    jax.jit(jax.numpy.linalg.qr).lower(jax.ShapeDtypeStruct((2, 2), jax.numpy.float32))
 
 
 def _forget_oldest(folder: Path) -> None:
