@@ -117,7 +117,7 @@ class Model:
         """
         from lanework import models
 
-        count = passes or self._mc_passes() or 30
+        count = passes or (own if (own := self._mc_passes()) > 1 else 30)
         if count < 2:
             raise StoreError(f"a spread needs at least 2 passes, got {count}. Use for example 30.")
         if self.spec.is_own or not (
@@ -143,7 +143,9 @@ class Model:
 
     def _mc_passes(self) -> int:
         """Passes with dropout left on that a prediction averages; 0: dropout is off."""
-        return 0 if self.spec.is_own else int(self.spec.options.get("mc_passes") or 0)
+        from lanework import models
+
+        return 0 if self.spec.is_own else models.passes_at_evaluation(self.spec.options)
 
     def _network(self, example: Array, *, is_averaged: bool = True) -> Network:
         """The network as it predicts; `is_averaged`: over passes with dropout left on, where the study asked for that."""
@@ -226,11 +228,16 @@ class Model:
         return self.probabilities(self.outputs(rows))
 
     def probabilities(self, outputs: Array) -> Array:
-        """Class probabilities [..., classes] from raw outputs [..., num_outputs]."""
+        """Class probabilities [..., classes] from raw outputs [..., num_outputs].
+
+        A single output for more than two classes is the class as a number, unless it is a score: between two classes the
+        nearer one gets the larger share. Outputs beyond the classes stand for nothing and are left out.
+        """
         values = outputs.astype(np.float64)
+        classes = len(self.classes)
         if values.shape[-1] == 1:
-            one = np.clip(values, 0.0, 1.0) if self.are_shares else 1.0 / (1.0 + np.exp(-values))
-            return np.concatenate([1.0 - one, one], axis=-1)
+            return _of_one(values, classes=classes, are_shares=self.are_shares)
+        values = values[..., :classes]
         if self.are_shares:
             values = np.maximum(
                 values, 0.0
@@ -284,6 +291,16 @@ class Model:
             return self.preparation.labels()[self.predict_proba(rows).argmax(axis=-1)]
         values = self.preparation.unscale(self.outputs(rows))
         return values[:, 0] if values.shape[1] == 1 else values
+
+
+def _of_one(values: Array, *, classes: int, are_shares: bool) -> Array:
+    """Class probabilities from a single output, [..., 1]: a share or score of class 1, or the class as a number."""
+    if classes > 2 and are_shares:
+        number = np.clip(values, 0.0, classes - 1.0)
+        near: Array = np.maximum(0.0, 1.0 - np.abs(number - np.arange(classes)))
+        return near
+    one = np.clip(values, 0.0, 1.0) if are_shares else 1.0 / (1.0 + np.exp(-values))
+    return np.concatenate([1.0 - one, one, *[np.zeros_like(one)] * (classes - 2)], axis=-1)
 
 
 def nested(flat: Mapping[str, Array]) -> PyTree:

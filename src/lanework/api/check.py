@@ -28,6 +28,7 @@ from lanework.data.leaks import row_hashes
 from lanework.errors import Problem, SpecError
 from lanework.health import gate, gradients, judge
 from lanework.health.judge import LEVELS, Item
+from lanework.models import passes_at_evaluation
 from lanework.models.base import Network, Taps
 from lanework.spec import ZERO_IS_OFF, Arm, static_key, traced_values
 from lanework.spec.sections import plain_config
@@ -394,7 +395,7 @@ def _pieces(prepared: Prepared, laid: Laid, dataset: data_package.Dataset) -> _P
         choice.name,
         _num_outputs(net, dataset),
         outputs,
-        bool(config.model.options.get("mc_passes")) and not config.model.is_own,
+        not config.model.is_own and passes_at_evaluation(config.model.options) > 0,
     )
 
 
@@ -466,6 +467,8 @@ def _constants(dataset: data_package.Dataset, y: np.ndarray, num_outputs: int) -
     if num_outputs == 1:
         one = shares[1:2]
         rows = [np.log(one / (1 - one)), one, np.sign(2 * one - 1)]
+        # More than two classes under one output: the class is taken as a number.
+        rows += [shares @ np.arange(len(shares), dtype=float)[:, None]] if len(shares) > 2 else []
     else:
         shares = shares[:num_outputs]
         rows = [

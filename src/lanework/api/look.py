@@ -199,7 +199,7 @@ def _order(
             np.full(num, np.nan), size, seed=seed, first_step=first, num_steps=steps
         )
         return np.asarray(drawn.index)
-    order = sampling.shuffled_epochs(num, size, seed=seed)
+    order = sampling.PLAIN_EPOCHS[name](num, size, seed=seed)
     return np.asarray(sampling.indices(order, first_step=first, num_steps=steps))
 
 

@@ -80,6 +80,12 @@ def dropout_hypers(*, has_forms: bool = False) -> tuple[Hyper, ...]:
         ),
         *((form,) if has_forms else ()),
         monte_carlo_hyper(),
+        Hyper(
+            "dropout_at_evaluation",
+            "bool",
+            False,
+            "leave dropout on when the network is evaluated and used, in one pass, which shows a mistake",
+        ),
     )
 
 

@@ -40,6 +40,14 @@ SAMPLINGS: tuple[Entry, ...] = (
     ),
     Entry(
         "sampling",
+        "in_order",
+        "Every sample once per epoch, always in the order of the data: not shuffled, which shows a mistake.",
+        "rows of the training part by their place in the source, cut into batches; the same in each epoch",
+        "LeCun et al. 1998, Efficient backprop, section 4.2 (why samples are shuffled)",
+        notes="Rows that are sorted by class make batches of one class, and the network forgets the others in turn.",
+    ),
+    Entry(
+        "sampling",
         "balanced",
         "Each class equally often in each batch, whatever its share of the data: for rare classes that must count.",
         "sample = next of class c in its own shuffled stream, c from a random order of all classes drawn for each round",

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanework import models, recipes
+from lanework import models, own_code, recipes
 from lanework.cohort import beginning, entering
 from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import FOLD, Problem, Watch
 from lanework.cohort.updates import groups_of, own_key
 from lanework.data import Dataset
 from lanework.health import activations
+from lanework.models.base import refuse
 from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
 PyTree: TypeAlias = Any
@@ -29,6 +30,8 @@ SCORED_BYTES, FEWEST_SCORED = 2**28, 500
 EXAMPLE_SAMPLES = 256
 # Name, among the arrays of a part, of how much each sample weighs in the training loss (1 on average).
 IMPORTANCE = "importance"
+# Losses that compare a single output with the class as a number: wrong for more than two classes, but it can be trained.
+OF_NUMBERS = ("mse", "mae", "huber", "binary_cross_entropy")
 Array: TypeAlias = jax.Array
 
 # Names of metrics for which less is better; every other one wants more.
@@ -89,6 +92,26 @@ def num_outputs(loss: str, dataset: Dataset) -> int:
     return dataset.num_outputs
 
 
+def _checked_outputs(config: RunConfig, dataset: Dataset) -> int:
+    """Outputs that the data needs; fewer than classes are refused where the loss asks for the output of a class that has none.
+
+    Raises:
+        SpecError: The loss cannot be computed. (More outputs than classes can be trained, and so can the class as one number.)
+    """
+    loss = config.train.loss.name if config.train.loss else ""
+    needed, classes = num_outputs(loss, dataset), len(dataset.classes)
+    is_own = config.model.is_own or own_code.is_own(loss)
+    given = None if is_own else config.model.options.get("num_outputs")
+    # For two classes, one output is right; cross_entropy has a word of its own about that.
+    is_one = given == 1 and (classes == 2 or loss in (*OF_NUMBERS, "cross_entropy"))
+    if given is None or not classes or given >= needed or is_one:
+        return needed
+    text = f"must be at least {classes} for {loss}, an output for each class, got {given}: the loss asks for the output of the "
+    text += "right class. Leave it out. (A single output takes the class as a number, with loss: "
+    text += f"{', '.join(OF_NUMBERS[:-1])} or {OF_NUMBERS[-1]}.)"
+    refuse("model.num_outputs", text)
+
+
 def are_shares(config: RunConfig) -> bool:
     """Whether outputs for classes are shares (between 0 and 1) and not scores: then a single one turns at 1/2, not at 0."""
     activation = config.model.options.get("output_activation", "identity")
@@ -123,21 +146,15 @@ def problem(
     choice = config.train.loss
     if choice is None:
         raise ValueError("the loss must be filled in from the task first (lanework.spec.resolve)")
-    net = network(
-        config.model,
-        dataset,
-        outputs=num_outputs(choice.name, dataset),
-        module=module,
-        train=config.train,
-    )
+    needed = _checked_outputs(config, dataset)
+    net = network(config.model, dataset, outputs=needed, module=module, train=config.train)
     per_sample = recipes.loss(choice, task=dataset.task)
     trained = _weighted(config.train, dataset, per_sample)
     table, add = _metrics(config, dataset, has_folds=has_folds)
-    prepare = input_scaling(dataset)
+    prepare, by_step = input_scaling(dataset), flattening(dataset)
     enter = entering.entering(config.train, dataset, prepare=prepare)
     learner, shown = _with_frozen(net, config.train), _shown(config, net)
     ensemble = models.ensemble(shown, output_kind(config))
-    by_step = flattening(dataset)
 
     def tracked(
         params: PyTree,
@@ -165,9 +182,8 @@ def problem(
             others = trained(outputs, samples.other, active)
             losses = others + samples.share * (losses - others)
         losses = _important(losses, batch)
-        # Where instead of a bare product: a filling sample that overflows must not poison the batch.
-        total = jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
-        return total / jnp.sum(weight), (state, _by_row(losses, weight, len(batch["weight"])))
+        value = REDUCTIONS[config.train.reduction](losses, weight)
+        return value, (state, _by_row(losses, weight, len(batch["weight"])))
 
     def loss(
         params: PyTree,
@@ -241,6 +257,7 @@ def problem(
         seen_layers=tuple(layer.name for layer in watched),
         tracked=tracked if is_tracked else None,
         num_tracked=len(dataset.train) if is_tracked else 0,
+        terms=_terms(by_step) if config.train.reduction == "sum" else None,
     )
 
 
@@ -336,7 +353,7 @@ def _important(losses: Array, batch: Mapping[str, Array]) -> Array:
 
 def _shown(config: RunConfig, net: models.Network) -> models.Network:
     """The network as it is evaluated: with dropout left on and averaged, where that is asked for."""
-    passes = 0 if config.model.is_own else int(config.model.options.get("mc_passes") or 0)
+    passes = 0 if config.model.is_own else models.passes_at_evaluation(config.model.options)
     return models.monte_carlo(net, output_kind(config), passes=passes) if passes else net
 
 
@@ -414,6 +431,23 @@ def _by_step(outputs: Array, targets: Array, weight: Array) -> tuple[Array, Arra
         is_padded.reshape(-1, *(1,) * (flat.ndim - 1)), jnp.zeros((), flat.dtype), flat
     )
     return outputs.reshape(-1, outputs.shape[-1]), shown, each
+
+
+def _sum(losses: Array, weight: Array) -> Array:
+    # Where instead of a bare product: a filling sample that overflows must not poison the batch.
+    return jnp.sum(jnp.where(weight > 0, losses * weight, 0.0))
+
+
+def _mean(losses: Array, weight: Array) -> Array:
+    return _sum(losses, weight) / jnp.sum(weight)
+
+
+REDUCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {"mean": _mean, "sum": _sum}
+
+
+def _terms(by_step: Callable[..., Any]) -> Callable[[Mapping[str, Array]], Array]:
+    """How many losses a batch adds up."""
+    return lambda batch: jnp.sum(by_step(batch["y"], batch["y"], batch["weight"])[2])
 
 
 def _by_row(losses: Array, weight: Array, num_rows: int) -> Array:

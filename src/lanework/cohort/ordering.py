@@ -33,8 +33,8 @@ def order(bucket: Bucket, dataset: Dataset) -> Order:
 
     @cache
     def epochs(seed: int) -> EpochOrder:
-        if name == "shuffled":
-            return sampling.shuffled_epochs(len(dataset.train), batch_size, seed=seed)
+        if name in sampling.PLAIN_EPOCHS:
+            return sampling.PLAIN_EPOCHS[name](len(dataset.train), batch_size, seed=seed)
         return sampling.EPOCHS[name](dataset.train.y, batch_size, seed=seed)
 
     def steps(seed: int, first_step: int, num_steps: int) -> np.ndarray:
@@ -52,8 +52,8 @@ def _of_folds(bucket: Bucket, dataset: Dataset) -> Order:
     def epochs(seed: int, fold: int) -> EpochOrder:
         first, count = bucket.spans[fold]
         size = min(batch_size, count)
-        if name == "shuffled":
-            own = sampling.shuffled_epochs(count, size, seed=seed)
+        if name in sampling.PLAIN_EPOCHS:
+            own = sampling.PLAIN_EPOCHS[name](count, size, seed=seed)
         else:
             own = sampling.EPOCHS[name](dataset.train.y[first : first + count], size, seed=seed)
         return even_epochs(own, batch_size, steps_per_epoch=bucket.steps_per_epoch)

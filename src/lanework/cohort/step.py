@@ -48,6 +48,8 @@ class Problem(NamedTuple):
         tracked: Like `loss`, and gives the loss of each sample: `-> (scalar, (state, [batch]))`; None where they are not asked
             for.
         num_tracked: Samples of the training part whose last losses a run remembers; 0 without `tracked`.
+        terms: `batch -> scalar`: how many losses `loss` is the sum of, so that the mean can be recorded; None where it is a
+            mean.
     """
 
     init: Callable[[Array], tuple[PyTree, PyTree]]
@@ -63,6 +65,7 @@ class Problem(NamedTuple):
     seen_layers: tuple[str, ...] = ()
     tracked: Callable[..., tuple[Array, tuple[PyTree, Array]]] | None = None
     num_tracked: int = 0
+    terms: Callable[[Mapping[str, Array]], Array] | None = None
 
     def layers_of(self, statistic: str) -> tuple[str, ...]:
         """The layers that a recorded statistic tells of."""
@@ -250,7 +253,7 @@ def train_step(
         hypers: Traced hyperparameters of this run, scalars.
 
     Returns:
-        The run after the step, the loss, and what the update tells.
+        The run after the step, the mean loss, and what the update tells.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(lane.key), lane.step)
     hypers = update.scheduled(hypers, lane.step)
@@ -280,7 +283,7 @@ def train_step(
         now = (params, _as_numbers(state))
         average = update.average.update(lane.average, now, step=lane.step, hypers=hypers)
         after = after._replace(average=average)
-    return after, loss, told
+    return after, loss if problem.terms is None else loss / problem.terms(batch), told
 
 
 def _remembered(last: Array, batch: Mapping[str, Array], each: Array) -> Array:

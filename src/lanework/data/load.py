@@ -15,7 +15,9 @@ import numpy as np
 from lanework.data import images, leaks, summary
 from lanework.data.files import must_exist
 from lanework.data.folds import aligned
+from lanework.data.held_out import refuse_unprepared, told_unprepared, ways_of_parts
 from lanework.data.images import own_parts
+from lanework.data.label_noise import noisy_targets, told_noise
 from lanework.data.memory_map import is_mapped, load_mapped, mapped_problems
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.order import order_hints
@@ -122,6 +124,7 @@ def load_folds(
         return (load_mapped(spec, arrays=arrays),)
     if arrays is None and is_text(spec):
         _check_following(spec, "a running text")
+        refuse_unprepared(spec, "a running text, which has no numbers")
         return (load_text(spec),)
     if spec.window is not None:
         _check_following(spec, "a time series")
@@ -175,13 +178,18 @@ def _check_following(spec: DataSpec, what: str) -> None:
         DataError: Another split is asked for.
     """
     split = spec.split
-    if spec.sample_weights is not None:
-        raise bad(
-            "data.sample_weights",
-            f"must be left out for {what}, whose rows are no samples",
-            got=repr(spec.sample_weights),
-            do="Remove it.",
-        )
+    no_samples = {
+        "data.sample_weights": spec.sample_weights,
+        "data.label_noise": spec.label_noise or None,
+    }
+    for key, value in no_samples.items():
+        if value is not None:
+            raise bad(
+                key,
+                f"must be left out for {what}, whose rows are no samples",
+                got=repr(value),
+                do="Remove it.",
+            )
     given = {"folds": split.folds, "group": split.group, "time": split.time or None}
     for key, value in given.items():
         if value is not None:
@@ -483,7 +491,8 @@ def _prepare_images(
             "test images", "must be bytes as in training", got=str(raw[2].dtype), do="Convert."
         )
     # Folds scale bytes each in its own way, while a program has one way for all: they come scaled.
-    stays_bytes = is_bytes and spec.split.folds is None
+    # So do parts that are prepared each in a way of its own.
+    stays_bytes = is_bytes and spec.split.folds is None and spec.prepare_held_out == "same"
     record = Preparation(
         "bytes" if stays_bytes else "images",
         raw[0].shape[1:],
@@ -494,8 +503,9 @@ def _prepare_images(
     if stays_bytes:
         factor = (1.0 / scale).astype(np.float32)
         return _Inputs(record, raw, info, factor, (-shift / scale).astype(np.float32)), ()
-    x = tuple(record.transform(rows) for rows in raw)
-    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), ()
+    ways = ways_of_parts(record, spec)
+    x = tuple(way.transform(rows) for way, rows in zip(ways, raw, strict=True))
+    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), told_unprepared(spec)
 
 
 def _assemble(
@@ -514,7 +524,20 @@ def _assemble(
     """Targets of the parts, summary and fingerprint; what was told of the first fold holds for the others."""
     target = loaded.target
     name = target.name if isinstance(target, Column | Steps) else (spec.target or "y")
-    raw_y = (coded.y[parts.train], coded.y[parts.val], coded.y[parts.test])
+    learned = coded.y[parts.train]
+    if spec.label_noise:
+        learned = noisy_targets(
+            learned,
+            rows=parts.train,
+            num_rows=len(coded.y),
+            share=spec.label_noise,
+            seed=spec.split.seed,
+            num_classes=len(coded.classes.names),
+        )
+        told += told_noise(
+            len(learned), share=spec.label_noise, num_classes=len(coded.classes.names)
+        )
+    raw_y = (learned, coded.y[parts.val], coded.y[parts.test])
     if held is not None:
         raw_y = (raw_y[0], raw_y[1], held[1])
     scale, shift = np.ones(1), np.zeros(1)

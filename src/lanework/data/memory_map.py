@@ -275,6 +275,8 @@ def _refuse_whole(spec: DataSpec) -> None:
         "data.split.time": split.time or None,
         "data.sample_weights": spec.sample_weights,
         "data.columns": spec.columns or None,
+        "data.label_noise": spec.label_noise or None,
+        "data.prepare_held_out": None if spec.prepare_held_out == "same" else spec.prepare_held_out,
     }
     for key, value in given.items():
         if value is not None:

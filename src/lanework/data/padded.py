@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lanework.data import sequences
+from lanework.data.held_out import refuse_unprepared, told_unprepared, ways_of_parts
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.prepare import Preparation, learn_numbers
 from lanework.data.types import Array, Column, InputInfo, Loaded, Rows, Sequences
@@ -103,6 +104,7 @@ def prepare_sequences(
     kind = raw[0].kind
     if kind == "numbers":
         return _prepare_numbers(raw, spec, time=time, is_stepwise=is_stepwise, told=told)
+    refuse_unprepared(spec, "sequences of tokens, which have no numbers")
     alphabet = sequences.learn_alphabet(raw[0].items, kind)
     record = Preparation(kind, (time,), column=raw[0].name, alphabet=alphabet)
     parts, shares = [], []
@@ -207,7 +209,9 @@ def _prepare_numbers(
     gaps = sum(int((~np.isfinite(item)).sum()) for part in raw for item in part.items)
     if gaps:
         told += (f"{count(gaps, 'missing value')} in sequences filled with the training median.",)
-    x = tuple(record.transform(list(part.items)) for part in raw)
+    ways = ways_of_parts(record, spec)
+    x = tuple(way.transform(list(part.items)) for way, part in zip(ways, raw, strict=True))
+    told += told_unprepared(spec)
     share_padded = float(np.isnan(x[0][..., 0]).mean())
     info = InputInfo((time, channels), channels, (), kind="series", is_stepwise=is_stepwise)
     told = (_told_padding(time, share_padded, "numbers"), *told)

@@ -26,6 +26,7 @@ from lanework.data.messages import count, listed
 
 __all__ = [
     "EPOCHS",
+    "PLAIN_EPOCHS",
     "Drawn",
     "balanced_epochs",
     "class_notes",
@@ -33,6 +34,7 @@ __all__ = [
     "hard_shares",
     "indices",
     "mixed_epochs",
+    "ordered_epochs",
     "shuffled_epochs",
 ]
 
@@ -70,6 +72,29 @@ def shuffled_epochs(num_samples: int, batch_size: int, *, seed: int) -> EpochOrd
         )
 
     return order
+
+
+def ordered_epochs(num_samples: int, batch_size: int, *, seed: int) -> EpochOrder:
+    """Epochs in which samples keep the order of the data, all alike and for every seed.
+
+    Args:
+        num_samples: Samples in the training part.
+        batch_size: Samples per batch, at most `num_samples`.
+        seed: Not looked at: nothing is drawn.
+
+    Returns:
+        A function from the number of an epoch to int32 [ceil(n / batch_size), batch_size]; a short last batch is filled
+        up with `~index` as in `batch_indices`.
+
+    Example:
+        >>> ordered_epochs(5, 2, seed=0)(0).tolist()  # ~0 = -1: sample 0 with weight 0
+        [[0, 1], [2, 3], [4, -1]]
+    """
+    check_batches(num_samples, batch_size, first_step=0, num_steps=0)
+    rows = np.arange(num_samples, dtype=np.int32)
+    filled = np.concatenate([rows, ~rows[: -num_samples % batch_size]])
+    batches = filled.reshape(-1, batch_size)
+    return lambda epoch: batches
 
 
 def balanced_epochs(labels: NDArray[np.int32], batch_size: int, *, seed: int) -> EpochOrder:
@@ -319,6 +344,10 @@ def _systematic(shares: NDArray[np.float64], number: int, *, start: float) -> ND
     return np.minimum(np.searchsorted(edges, places, side="right"), len(shares) - 1)
 
 
+PLAIN_EPOCHS: Mapping[str, Callable[..., EpochOrder]] = MappingProxyType(
+    {"shuffled": shuffled_epochs, "in_order": ordered_epochs}
+)
+"""Orders that look at no class: from number of samples, batch size and seed to epochs."""
 EPOCHS: Mapping[str, Callable[..., EpochOrder]] = MappingProxyType(
     {"balanced": balanced_epochs, "mixed": mixed_epochs}
 )

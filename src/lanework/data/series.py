@@ -17,6 +17,7 @@ import numpy as np
 from lanework.catalog import nearest
 from lanework.data import sequences
 from lanework.data.chronology import in_order, shown_time, told_missing
+from lanework.data.held_out import told_unprepared, ways_of_parts
 from lanework.data.messages import bad, count, listed
 from lanework.data.ordered import Ordered, borders, finish
 from lanework.data.prepare import Preparation, learn_numbers
@@ -88,12 +89,14 @@ def load_series(spec: DataSpec, *, arrays: Any = None) -> Dataset:
     order = () if series.order is None else (series.order.name, _known_kind(series.order))
     record = Preparation("windows", (window, len(numbers)), numbers=numbers, order=order)
     ranges = [(0, first, spec.stride or 1), (first, second, 1), (second, len(series.matrix), 1)]
-    cuts = [_cut(series, record, horizons, span=span) for span in ranges]
+    ways = ways_of_parts(record, spec)
+    cuts = [_cut(series, way, horizons, span=span) for way, span in zip(ways, ranges, strict=True)]
     if own is not None:
-        cuts[2] = _cut(own, record, horizons, span=(0, len(own.matrix), 1))
+        cuts[2] = _cut(own, ways[2], horizons, span=(0, len(own.matrix), 1))
     _check_parts(cuts, spec, has_own_test=own is not None)
     told = (
         *series.told,
+        *told_unprepared(spec),
         *(own.told if own else ()),
         _told_split(series, (first, second), has_own_test=own is not None),
         *_told_lost(cuts),

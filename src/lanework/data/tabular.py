@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lanework.catalog.preparation import chosen_steps
+from lanework.data.held_out import told_unprepared, ways_of_parts
 from lanework.data.levels import CYCLES, MAX_LEVELS, MISSING_LEVEL, LevelRule, learn_levels
 from lanework.data.messages import bad, count, listed
 from lanework.data.numbers import learn_block
@@ -71,9 +72,11 @@ def prepare_table(tables: tuple[Table, Table, Table], spec: DataSpec) -> Tabular
         encoding=spec.categories if spec.categories != "ordinal" else "onehot",
         missing=tuple(spec.missing),
     )
-    x = tuple(apply_table(record, rows) for rows in tables)
+    ways = ways_of_parts(record, spec)
+    x = tuple(apply_table(way, rows) for way, rows in zip(ways, tables, strict=True))
     info = InputInfo(record.shape, num_numeric, tuple(rule.width for rule in embedded))
     told = (
+        *told_unprepared(spec),
         *_told_dates(train, spec),
         *_told_gaps(tables, record, spec),
         *_told_rare(record),
@@ -113,10 +116,11 @@ def prepare_matrix(
     rules = [NumberRule(name, "numeric", 0.0, 0.0, 1.0) for name in names]
     prepare = [spec.of_column(name, "prepare") for name in names]
     record = _with_numbers(Preparation("matrix", (0,)), raw[0], rules, prepare)
-    x = tuple(record.transform(rows) for rows in raw)
+    ways = ways_of_parts(record, spec)
+    x = tuple(way.transform(rows) for way, rows in zip(ways, raw, strict=True))
     kept = grid if record.shape == (width,) and not _is_turned(record) else ()
     info = InputInfo(record.shape, record.shape[0], (), kept)
-    told = []
+    told = [*told_unprepared(spec)]
     num_missing = sum(int(np.isnan(rows).sum()) for rows in raw)
     if num_missing:
         how = _filled_how(spec.prepare)

@@ -7,7 +7,7 @@ own `nnx.Module`: its import costs a third of a second and the built-in networks
 
 from lanework.models.base import Input, ModelSpec, Network
 from lanework.models.conv import conv_general_dilated
-from lanework.models.dropout import monte_carlo, sample_outputs
+from lanework.models.dropout import monte_carlo, passes_at_evaluation, sample_outputs
 from lanework.models.ensemble import ensemble, mean_prediction
 from lanework.models.network import NETS, network
 from lanework.models.signals import signal_layers, signals
@@ -26,6 +26,7 @@ __all__ = [
     "monte_carlo",
     "needs_data",
     "network",
+    "passes_at_evaluation",
     "sample_outputs",
     "signal_layers",
     "signals",

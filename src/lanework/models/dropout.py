@@ -6,6 +6,7 @@ import `lanework.recipes`, `lanework.data` or anything above; imports no Flax.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -167,6 +168,21 @@ def monte_carlo(net: Network, kind: str, *, passes: int) -> Network:
         return mean_prediction(outputs, kind), state
 
     return Network(net.init, apply, net.layer_names)
+
+
+def passes_at_evaluation(options: Mapping[str, Any]) -> int:
+    """Passes with dropout left on that an evaluation averages, from the options of a network; 0: dropout is off then.
+
+    Dropout that was merely forgotten (`dropout_at_evaluation`) is a single pass.
+
+    Example:
+        >>> (
+        ...     passes_at_evaluation({"mc_passes": 20}),
+        ...     passes_at_evaluation({"dropout_at_evaluation": True}),
+        ... )
+        (20, 1)
+    """
+    return int(options.get("mc_passes") or options.get("dropout_at_evaluation") or 0)
 
 
 def sample_outputs(

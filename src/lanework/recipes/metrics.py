@@ -45,10 +45,10 @@ def metrics(
 
     Args:
         task: `classification` or `regression`.
-        num_outputs: Number of targets of a regression.
+        num_outputs: Number of classes, or of targets of a regression.
         target_scale: Units of the target per unit of the output, for each target; 1 when empty.
-        threshold: With one output and two classes: above it, the answer is class 1. 0 suits logits, 0.5 suits
-            probabilities and squared error.
+        threshold: With one output: above it, the answer is class 1. 0 suits logits, 0.5 suits probabilities and squared
+            error; with more than two classes the output is then the class as a number, and the nearest one the answer.
         is_stepwise: The samples are time steps of sequences, as in a language model; perplexity and bits are those of
             cross-entropy.
 
@@ -70,9 +70,10 @@ def metrics(
     """
     if task == "classification" and is_stepwise:
         names = ("loss", "accuracy", "perplexity", "bits")
-        return Metrics(names, _zero_classes, _classifier(threshold), _finish_steps)
+        return Metrics(names, _zero_classes, _classifier(threshold, num_outputs), _finish_steps)
     if task == "classification":
-        return Metrics(("loss", "accuracy"), _zero_classes, _classifier(threshold), _finish_classes)
+        add = _classifier(threshold, num_outputs)
+        return Metrics(("loss", "accuracy"), _zero_classes, add, _finish_classes)
     if task != "regression":
         refuse("data.task", f"must be classification or regression, got {task!r}. Use one of them.")
     scale = np.broadcast_to(np.abs(np.asarray(target_scale or (1.0,), np.float32)), (num_outputs,))
@@ -104,13 +105,22 @@ def _zero_classes() -> Sums:
     return {name: jnp.zeros(()) for name in ("weight", "loss", "correct")}
 
 
-def _classifier(threshold: float) -> Callable[[Sums, Array, Array, Array, Array], Sums]:
+def _answers(outputs: Array, *, threshold: float, num_classes: int) -> Array:
+    """The class that each row of outputs means, [batch]; outputs beyond the classes are no answers."""
+    if outputs.shape[-1] > 1:
+        return jnp.argmax(outputs[:, :num_classes], axis=-1)
+    if num_classes > 2 and threshold > 0:
+        number = jnp.clip(jnp.round(outputs[:, 0]), 0, num_classes - 1)
+        return jnp.where(jnp.isnan(number), -1, number)
+    return outputs[:, 0] > threshold
+
+
+def _classifier(
+    threshold: float, num_classes: int
+) -> Callable[[Sums, Array, Array, Array, Array], Sums]:
     def add(sums: Sums, outputs: Array, targets: Array, losses: Array, weights: Array) -> Sums:
-        if outputs.shape[-1] == 1:
-            guess = (outputs[:, 0] > threshold).astype(targets.dtype)
-        else:
-            guess = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
-        is_right = (guess == targets).astype(losses.dtype)
+        guess = _answers(outputs, threshold=threshold, num_classes=num_classes)
+        is_right = (guess.astype(targets.dtype) == targets).astype(losses.dtype)
         return {
             "weight": sums["weight"] + jnp.sum(weights),
             "loss": sums["loss"] + _weighted_sum(losses, weights),

@@ -388,6 +388,10 @@ def _check_parts(train: TrainSpec, model: ModelSpec) -> list[Problem]:
             "Use model.norm: layer or group, which look at each sample alone, or a larger batch."
         )
         problems.append(Problem("train.batch_size", text))
+    passes = model.options.get("mc_passes")
+    if passes and model.options.get("dropout_at_evaluation"):
+        text = f"must be left out with mc_passes, got true with {passes}: dropout is on at evaluation either way. Remove one."
+        problems.append(Problem("model.dropout_at_evaluation", text))
     form = model.options.get("dropout_form", "inverted")
     if form != "inverted" and "dropout" in train.schedules:
         text = f"must be left out with dropout_form {form}, got a schedule: what scales at evaluation is one share. "

@@ -406,6 +406,11 @@ class DataSpec(_Frozen):
         default="standard",
         description="what is done to numbers, one step or a list; learned on the training part only",
     )
+    prepare_held_out: Literal["same", "none"] = Field(
+        default="same",
+        description="numbers of the validation and test part: same, prepared as in training; none, as they are, which shows "
+        "a mistake",
+    )
     categories: Annotated[str, BeforeValidator(partial(_to_name, "encoding"))] = Field(
         default="onehot", description="how categories enter"
     )
@@ -453,6 +458,13 @@ class DataSpec(_Frozen):
     )
     log_target: bool = Field(
         default=False, description="regression: train on log(1 + target); metrics stay in its unit"
+    )
+    label_noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the training targets that are wrong: another class, or the number of another row; drawn by the "
+        "seed of the split, to show what wrong labels do",
     )
     stream: bool | None = Field(
         default=None,
@@ -783,6 +795,11 @@ class TrainSpec(_Frozen):
     )
     loss: Annotated[Choice | None, BeforeValidator(partial(_to_choice, "loss"))] = Field(
         default=None, description="not given: cross_entropy for classes, mse for numbers"
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="what of the losses of a batch is made small: mean; sum, which grows with the batch and shows a mistake "
+        "(losses are recorded as means all the same)",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
