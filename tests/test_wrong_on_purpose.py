@@ -158,7 +158,11 @@ def test_metrics_and_the_exported_model_agree_on_odd_outputs(
         ("iris", {"output_activation": "sigmoid"}, {"loss": "hinge"}),
         ("iris", {"output_activation": "relu"}, {}),
         ("breast_cancer", {"output_activation": "softmax"}, {"loss": "binary_cross_entropy"}),
-        ("breast_cancer", {"output_activation": "sigmoid"}, {"loss": "mse", "average": {"name": "checkpoints", "count": 2}}),
+        (
+            "breast_cancer",
+            {"output_activation": "sigmoid"},
+            {"loss": "mse", "average": {"name": "checkpoints", "count": 2}},
+        ),
     ],
 )
 def test_odd_losses_and_output_activations_train_and_export(
