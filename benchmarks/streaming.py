@@ -1,9 +1,7 @@
 """Streaming from disk: `python streaming.py RESULT.json [rate|memory|tiny ...]` (what `run.py` calls for R7).
 
 `rate`: the same study, the same batches, with the training part in memory and streamed, alternating, each in a process of its
-own. The rate is samples trained on per second of training and validation, all lanes together. The file is larger than what
-is read through a mapping, so the streamed rows come by system calls, as those of a set larger than memory do.
-
+own. The rate is samples trained on per second of training and validation, all lanes together.
 `memory`: peak resident memory of a process that trains on a file of 6 GiB, all pages counted, those of mapped files too; the
 kernel's own page cache is not part of any process and is not counted.
 """

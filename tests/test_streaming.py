@@ -181,15 +181,8 @@ def test_interrupted_in_the_middle_of_a_segment_and_resumed(
 # Arrays on disk --------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["mapping", "calls"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How files are read: through their mapping, or (as large ones are) with system calls."""
-    monkeypatch.setattr(memory_map, "MAPPED_BYTES", 0 if request.param == "calls" else 2**30)
-    return str(request.param)
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
-def test_rows_of_a_file_are_those_of_the_array(tmp_path: Path, way: str, dtype: str) -> None:
+def test_rows_of_a_file_are_those_of_the_array(tmp_path: Path, dtype: str) -> None:
     array = RNG.integers(0, 200, size=(3000, 3, 5)).astype(dtype)
     np.save(tmp_path / "x.npy", array)
     source = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -206,17 +199,14 @@ def test_rows_of_a_file_are_those_of_the_array(tmp_path: Path, way: str, dtype: 
     assert np.array_equal(part[rows < 9][..., 0], array[rows][rows < 9])
     with pytest.raises(IndexError):
         part[2000]
-    # Far apart (each read by itself), close together (in one go), and a view that begins later.
+    # Far apart, close together, and a view that begins later.
     ends = MappedRows(source)
     for some in ([0, 2999], [0, 1, 2, 2998, 2999], [7]):
         assert np.array_equal(ends[np.array(some)], array[some])
     assert np.array_equal(MappedRows(source[1000:])[[0, 5]], array[[1000, 1005]])
 
 
-def test_a_file_that_was_replaced_is_read_through_its_mapping(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_map, "MAPPED_BYTES", 0)
+def test_a_file_that_was_replaced_is_still_the_one_that_was_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((10, 4), np.float32))
     source = np.load(tmp_path / "x.npy", mmap_mode="r")
     np.save(tmp_path / "new.npy", np.zeros((10, 4), np.float32))
@@ -224,15 +214,38 @@ def test_a_file_that_was_replaced_is_read_through_its_mapping(
     assert MappedRows(source)[[3]].tolist() == [[1.0] * 4]
 
 
-def test_a_file_cut_short_while_it_is_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_map, "MAPPED_BYTES", 0)
+def test_a_file_cut_short_while_it_is_read_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((1000, 64), np.float32))
     part = MappedRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
     os.truncate(tmp_path / "x.npy", 4096)
     with pytest.raises(DataError, match="must stay as they are while a study runs"):
         part[[999]]
+
+
+def test_what_was_written_to_a_copy_on_write_mapping_stays(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((1000, 64), np.float32))
+    source = np.load(tmp_path / "x.npy", mmap_mode="c")
+    source[500] = 7
+    part = MappedRows(source)
+    assert part[[500]].max() == 7
+    assert part[[500]].max() == 7
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="counts resident pages of Linux"
+)
+def test_pages_that_were_read_are_given_back(tmp_path: Path) -> None:
+    def resident() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    np.save(tmp_path / "x.npy", np.ones((64_000, 256), np.float32))
+    part = MappedRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    out = np.empty((64_000, 256), np.float32)
+    before = resident()
+    part.read_into(np.arange(64_000), out)
+    assert out.min() == 1.0
+    assert resident() - before < 8_000  # kB, of 64 000
 
 
 def write(folder: Path, x: np.ndarray, y: np.ndarray) -> Path:
@@ -242,7 +255,7 @@ def write(folder: Path, x: np.ndarray, y: np.ndarray) -> Path:
     return folder
 
 
-def test_a_folder_a_file_and_a_mapped_array_are_the_same_data(tmp_path: Path, way: str) -> None:
+def test_a_folder_a_file_and_a_mapped_array_are_the_same_data(tmp_path: Path) -> None:
     x, y = blobs(900)
     folder = write(tmp_path / "set", x * 3 + 1, y)
     found = load(DataSpec(source=str(folder)))
@@ -308,10 +321,7 @@ def test_regression_targets_and_a_test_part_of_its_own(tmp_path: Path) -> None:
     assert np.allclose(unit[:, 0], target[:30], rtol=1e-4, atol=1e-2)
 
 
-def test_a_model_from_an_array_on_disk_predicts_raw_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_map, "MAPPED_BYTES", 0)
+def test_a_model_from_an_array_on_disk_predicts_raw_rows(tmp_path: Path) -> None:
     x, y = blobs(400)
     folder = write(tmp_path / "set", (x * 10 + 100).astype(np.float16), y)
     made = lanework.Study(

@@ -23,7 +23,9 @@ Index: TypeAlias = NDArray[Any]
 Asked: TypeAlias = Mapping[Hashable, Index]
 
 BUFFER_BYTES = 64 * 2**20
-"""Size of a buffer: large against what a call costs, small against memory (two or three are alive)."""
+"""Size of a buffer: large against what a call costs, small against memory (two are alive)."""
+ALIGNMENT = 64
+"""Address of a buffer in bytes: the devices of a CPU use an array in place only from such an address on."""
 MEMORY_SHARE = 0.5
 """Share of the memory for lanes that a training part may take before it is streamed."""
 # Programs for a single step are simplified by the compiler, which changes the last bits of sums.
@@ -136,8 +138,12 @@ class Feeder:
             num_rows: Rows of a buffer.
             put: Brings a buffer to the devices.
         """
-        self._part, self._num_rows, self._put = part, num_rows, put
+        self._part, self._put = part, put
         self._num_samples = int(next(iter(part.values())).shape[0])
+        # Two, in turn. New ones would cost more than the reading does (a page fault for every 4 kB, and again for the copy that
+        # each device makes of an array that is not aligned). A buffer is written again when the call after the one that it fed
+        # is under way: a call has ended before the next one takes its rows.
+        self._buffers = tuple(_buffer(part, num_rows) for _ in range(2))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lanework-feed")
         self._under_way: tuple[frozenset[Hashable], Future[Fed]] | None = None
 
@@ -163,14 +169,29 @@ class Feeder:
 
     def _fill(self, asked: Asked) -> Fed:
         numbers, tables = unique_rows(list(asked.values()), self._num_samples)
-        buffer: dict[str, NDArray[Any]] = {}
+        buffer, *others = self._buffers
+        self._buffers = (*others, buffer)
         for name, array in self._part.items():
-            # A new one each time: the devices of a CPU use it in place, as long as they need it.
-            buffer[name] = np.empty((self._num_rows, *array.shape[1:]), array.dtype)
             _read(array, numbers, buffer[name][: len(numbers)])
-        buffer["number"] = np.zeros((self._num_rows,), np.int32)
         buffer["number"][: len(numbers)] = numbers
+        buffer["number"][len(numbers) :] = 0
         return Fed(self._put(buffer), dict(zip(asked, tables, strict=True)))
+
+
+def _buffer(part: Mapping[str, Rows | NDArray[Any]], num_rows: int) -> dict[str, NDArray[Any]]:
+    """Room for rows of a part, and for the numbers of their samples."""
+    room = {
+        name: _aligned((num_rows, *array.shape[1:]), array.dtype) for name, array in part.items()
+    }
+    return {**room, "number": _aligned((num_rows,), np.dtype(np.int32))}
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros from an address that is a multiple of `ALIGNMENT`."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def _read(array: Rows | NDArray[Any], rows: NDArray[Any], out: NDArray[Any]) -> None:
