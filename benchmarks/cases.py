@@ -74,7 +74,10 @@ LANEWORK = {
     "lanework_cold": "Lanework, empty compilation cache",
     "lanework_watched": "Lanework from Python, segments timed",
     "lanework_unwatched": "Lanework from Python, segments timed, nothing watched",
+    "lanework_deep": "Lanework from Python, segments timed, watched deeply at every evaluation",
 }
+# Contenders whose segments are timed, and the `train.watch` of each.
+WATCHES = {"lanework_watched": "default", "lanework_unwatched": "off", "lanework_deep": "deep"}
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,14 @@ class Case:
 
 BOTH = ("lanework_warm", "lanework_cold")
 SEGMENTS = ("lanework_watched", "lanework_unwatched")
+ALL_WATCHES = tuple(WATCHES)
 EAGER = ("torch_index", "torch_index_1")
 COMPILED = ("torch_compile", "torch_compile_1")
 CASES: dict[str, Case] = {
     "r1": Case(
         "25 runs on digits: MLP 64-64-64-10, batch 64, 30 epochs, Adam, 5 rates x 5 seeds",
         "r1.yaml",
-        (*BOTH, *SEGMENTS),
+        (*BOTH, *ALL_WATCHES),
         tuple(PEERS),
     ),
     "r2": Case(
@@ -117,14 +121,14 @@ CASES: dict[str, Case] = {
     "r3": Case(
         "MLP 784-256-128-10 on Fashion-MNIST, batch 128, 16 lanes",
         "r3.yaml",
-        SEGMENTS,
+        ALL_WATCHES,
         (*EAGER, *COMPILED, "torch_vmap"),
         peer_runs=2,
     ),
     "r4": Case(
         "CNN 32-64-128 on Fashion-MNIST, batch 64, 4 lanes",
         "r4.yaml",
-        SEGMENTS,
+        ALL_WATCHES,
         (*EAGER, *COMPILED),
         peer_runs=1,
     ),
@@ -151,6 +155,31 @@ EXTRA_CASES = {
     "rules": "Price of a step under each update rule, relative to plain gradient descent",
     "r7": "Streaming from disk: rows of 4 kB, MLP 1024-256-128-10, 4 lanes; and a file of 6 GiB",
 }
+
+
+@dataclass(frozen=True)
+class Cockpit:
+    """Step time with Cockpit's tracking on over the step time without, at every step and at every 16th.
+
+    Attributes:
+        problem: Network, data and device.
+        economy: Its cheapest configuration.
+        business: The next.
+        full: All instruments, the Hessian's largest eigenvalue among them.
+    """
+
+    problem: str
+    economy: tuple[float, float]
+    business: tuple[float, float]
+    full: tuple[float, float]
+
+
+# Schneider et al. 2021, https://arxiv.org/abs/2102.06604; computed from the raw results in
+# fsschneider/cockpit-experiments, 01_benchmark/results_*.zip (GPU: RTX 2080 Ti, CPU: i7-8700K).
+COCKPIT = (
+    Cockpit("CNN 3c3d, CIFAR-10, GPU", (1.52, 1.05), (2.03, 1.09), (21.2, 2.2)),
+    Cockpit("MLP, MNIST, GPU", (4.21, 1.27), (4.91, 1.32), (139, 9.6)),
+)
 
 
 @dataclass(frozen=True)

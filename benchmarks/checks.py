@@ -102,16 +102,16 @@ def peak_fraction(result: dict, case: dict, bar: Bar) -> float | None:
     return reached * case["work"]["flops_per_sample"] / (peak * 1e9)
 
 
-def watching_fraction(case: dict) -> float | None:
-    """Training time with records and monitoring over the time without, minus 1."""
+def watching_fraction(case: dict, name: str = "lanework_watched") -> float | None:
+    """Training time with records and watching over the time without, minus 1."""
     on, off = (
-        seconds_per_sample(case.get("contenders", {}).get(name, {}))
-        for name in ("lanework_watched", "lanework_unwatched")
+        seconds_per_sample(case.get("contenders", {}).get(one, {}))
+        for one in (name, "lanework_unwatched")
     )
     return on / off - 1 if on and off else None
 
 
-def watching_of_fastest(case: dict) -> float | None:
+def watching_of_fastest(case: dict, name: str = "lanework_watched") -> float | None:
     """The same of the fastest repetition of each."""
 
     def fastest(name: str) -> float | None:
@@ -119,7 +119,7 @@ def watching_of_fastest(case: dict) -> float | None:
         known = [row for row in rows if row.get("training_s") and row.get("training_samples")]
         return min((row["training_s"] / row["training_samples"] for row in known), default=None)
 
-    on, off = fastest("lanework_watched"), fastest("lanework_unwatched")
+    on, off = fastest(name), fastest("lanework_unwatched")
     return on / off - 1 if on and off else None
 
 

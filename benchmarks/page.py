@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from cases import CASES, EXTRA_CASES, LANEWORK, PEERS
+from cases import CASES, COCKPIT, EXTRA_CASES, LANEWORK, PEERS
 from checks import Check, checks, median, rate, show, watching_fraction, watching_of_fastest
 
 HERE = Path(__file__).resolve().parent
@@ -236,20 +236,48 @@ def contender_row(name: str, contender: dict) -> str:
     )
 
 
+WATCHING = """
+## What watching costs
+
+Time of training and validation with `train.watch: default` (layers recorded at evaluations) and `deep` (signal-to-noise, agreement of gradients and
+sharpness at every evaluation as well) over that with `off`, where nothing is stored either, minus 1. One repetition differs from the next by more than
+what is looked for, so the figure is given by the medians and by the fastest repetition of each; below 0 means that it cannot be
+told from nothing. Deep records cost the same however long a segment is, so they weigh most where evaluations are a few small steps apart.
+
+| case | steps between evaluations | default: medians | default: fastest | deep: medians | deep: fastest | repetitions |
+|---|---|---|---|---|---|---|
+"""
+
+PUBLISHED = """
+For comparison, published costs of [Cockpit](https://arxiv.org/abs/2102.06604) (PyTorch, one network): step time with tracking over step
+time without, minus 1, computed from its authors' raw results (RTX 2080 Ti). Its `full` has the Hessian's largest eigenvalue, as our `deep`.
+
+| problem | economy, every step | every 16th | business, every step | every 16th | full, every step | every 16th |
+|---|---|---|---|---|---|---|
+"""
+
+
 def watching(result: dict) -> str:
-    """How sure the price of watching is: two ways to take it from the same repetitions."""
+    """What watching costs, beside published costs of another tool."""
     lines = []
     for name, case in result["cases"].items():
-        both = watching_fraction(case), watching_of_fastest(case)
-        if "contenders" in case and None not in both:
-            count = len(case["contenders"]["lanework_watched"]["repetitions"])
-            lines.append(
-                f"- {name.upper()}: {100 * both[0]:+.1f} % by the medians, {100 * both[1]:+.1f} % by the fastest repetition of each "
-                f"({count} repetitions)."
-            )
-    head = "\n## How sure the price of watching is\n\nOne repetition differs from the next by more than what is looked for, so "
-    head += "both ways to take the figure are given; below 0 means that it cannot be told from nothing.\n\n"
-    return head + "\n".join(lines) + "\n" if lines else ""
+        if watching_fraction(case) is None:
+            continue
+        cells = [
+            "-" if found is None else f"{100 * found:+.1f} %"
+            for one in ("lanework_watched", "lanework_deep")
+            for found in (watching_fraction(case, one), watching_of_fastest(case, one))
+        ]
+        count = len(case["contenders"]["lanework_watched"]["repetitions"])
+        steps = -(-case["work"]["rows"]["train"] // case["work"]["batch_size"])
+        lines.append(f"| {name.upper()} | {steps} | {' | '.join(cells)} | {count} |")
+    theirs = [
+        f"| {row.problem} | "
+        + " | ".join(f"{100 * (x - 1):+,.0f} %" for x in (*row.economy, *row.business, *row.full))
+        + " |"
+        for row in COCKPIT
+    ]
+    return WATCHING + "\n".join([*lines, PUBLISHED.rstrip("\n"), *theirs]) + "\n" if lines else ""
 
 
 RULES = """

@@ -21,6 +21,7 @@ from lanework.cohort import compiled, devices, lanes, loop, snapshot
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Lane, Problem, Told, Update, Watch, fresh_lane, train_step
 from lanework.data import batch_indices
+from lanework.health import deep
 from tests.contracts.probes import Input
 
 BATCH, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 16, 150, 8, 3
@@ -224,11 +225,47 @@ def test_a_diverging_neighbour_changes_nothing(pool: ThreadPoolExecutor, cohort:
     assert all(same_bits(ended[run], finished[run]) for run in finished if run != 5)
 
 
-def test_watching_changes_nothing(pool: ThreadPoolExecutor, cohort: Any) -> None:
+@pytest.mark.parametrize("change", [{"is_monitored": False}, {"deep_every": 1}])
+def test_watching_changes_nothing(pool: ThreadPoolExecutor, cohort: Any, change: Any) -> None:
     finished, _ = cohort
-    unwatched = Watch("accuracy", 1.0, is_monitored=False)
-    ended, _, _ = train(programs(pool, WHOLE, watch=unwatched), grid(), rules(3))
+    watch = Watch("accuracy", 1.0, **change)
+    how = rules(3, deep_every=watch.deep_every)
+    ended, _, _ = train(programs(pool, WHOLE, watch=watch), grid(), how)
     assert all(same_bits(ended[run], finished[run]) for run in finished)
+
+
+def test_a_close_look_is_taken_when_it_is_due_at_each_run_for_itself(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Every second evaluation and the last, also beside a run that went back; numbers are those of the weights at that step."""
+    built = programs(pool, WHOLE, watch=Watch("accuracy", 1.0, deep_every=2))
+    runs = grid()
+    runs[2] = replace(runs[2], hypers={"learning_rate": 1e30})
+    how = rules(3, deep_every=2, retries=2, gentler=1e-17)
+    ticks = list(loop.train(built, runs, rules=how, order=order))
+    finished = {item.run: item for tick in ticks for item in tick.finished}
+    told: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    for records in (records for tick in ticks for records in tick.health):
+        assert set(records.names) in ({"grad_norm", "param_norm", "update_ratio"}, set(DEEP))
+        if "sharpness" in records.names:
+            assert records.names["sharpness"] == ("",)
+            assert records.names["grad_snr"] == problem().layer_names
+            for run, step, values in zip(*records[1:], strict=True):
+                told[run, step] = dict(zip(DEEP, np.split(values, [3, 6, 9]), strict=True))
+    assert sorted(told) == [(run, step) for run in range(8) for step in (20, 30)]
+    data, rows = blobs()["train"], np.arange(64) * NUM_TRAIN // 64
+    batch = {name: array[rows] for name, array in data.items()} | {"weight": np.ones(64)}
+    for run in (0, 2):
+        params, state = finished[run].weights
+        loss = lambda at, state=state: problem().loss(at, state, batch, key=None, hypers={})[0]
+        np.testing.assert_allclose(
+            told[run, 30]["sharpness"][0], deep.sharpness(loss, params), rtol=1e-3
+        )
+        assert np.isnan(told[run, 20]["record_cosine"]).all()
+        assert (np.abs(told[run, 30]["record_cosine"]) <= 1.0 + 1e-6).all()
+
+
+DEEP = dict.fromkeys((*deep.BY_LAYER, *deep.WHOLE))
 
 
 def test_a_bad_lane_is_healed_and_its_siblings_never_notice(

@@ -245,7 +245,7 @@ def written(tmp_path_factory):
         "model": {"net": "gru", "hidden": [16], "embedding": 8},
         "train": {"epochs": 12, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.03},
     }
-    return lanework.Study(**study).run(folder / "run", is_monitored=False).folder
+    return lanework.Study(**study).run(folder / "run").folder
 
 
 def test_a_running_text_is_ranked_by_loss_and_told_in_bits(written):

@@ -276,7 +276,7 @@ def _frame(study: lanework.Study) -> Any:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        return study.run(Path(folder) / "runs", is_monitored=False).frame()
+        return study.run(Path(folder) / "runs").frame()
 
 
 # auto ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from lanework.store import (
     NONFINITE_KEY,
     Event,
     HealthRow,
+    Layers,
     MetricRow,
     RunResult,
     RunRow,
@@ -44,7 +45,9 @@ def test_a_study_is_read_back_as_written(tmp_path: Path) -> None:
         store.put_meta("study", {"study": "digits", "seeds": [0, 1]})
         store.add_runs([RUN])
         store.add_metrics(rows)
-        store.add_health([(0, 10, "dense_0", "grad_norm", -math.inf)])
+        values = np.array([[-math.inf, 2.0, math.nan]], np.float32)
+        names = {"grad_norm": ("dense_0", "output"), "dead_share": ("dense_0",)}
+        store.add_health(Layers(names, [0], [10], values))
         store.add_event(0, 10, "healed", "rate halved", {"factor": 0.5})
         store.add_event(None, 0, "planned", "25 runs", {})
         store.finish_run(RESULT)
@@ -56,7 +59,13 @@ def test_a_study_is_read_back_as_written(tmp_path: Path) -> None:
         expected = [MetricRow(r, s, e, n, v) for r, s, e, n, v in rows]
         assert same(store.metrics(), expected)
         assert store.metrics(1) == []
-        assert store.health(0) == [HealthRow(0, 10, "dense_0", "grad_norm", -math.inf)]
+        health = [
+            HealthRow(0, 10, "dense_0", "dead_share", math.nan),
+            HealthRow(0, 10, "dense_0", "grad_norm", -math.inf),
+            HealthRow(0, 10, "output", "grad_norm", 2.0),
+        ]
+        assert same(store.health(0), health)
+        assert store.health(1) == []
         assert store.events() == (
             Event(0, 10, "healed", "rate halved", {"factor": 0.5}),
             Event(None, 0, "planned", "25 runs", {}),
@@ -88,7 +97,9 @@ def test_rewind_drops_later_rows_and_the_result_of_that_run_only(
     with Store(tmp_path, create=True) as store:
         for run in (0, 1):
             store.add_metrics([(run, step, 0.0, "x", 1.0) for step in (10, 20, 30)])
-            store.add_health([(run, step, "l", "x", 1.0) for step in (10, 20, 30)])
+            steps = [10, 20, 30]
+            ones = np.ones((3, 1), np.float32)
+            store.add_health(Layers({"x": ("l",)}, [run] * 3, steps, ones))
             store.add_event(run, 30, "healed", "", {})
             store.finish_run(RunResult(run, "ok", "ok", 30, 30, 0.0, 0.0, {}))
         store.add_event(None, 30, "interrupted", "", {})
@@ -206,7 +217,7 @@ def test_records_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"version 2 or older; got version 99; .*Update Lanework"):
+    with pytest.raises(StoreError, match=r"version \d or older; got version 99; .*Update Lanework"):
         Store(tmp_path, create=False)
 
 
@@ -224,7 +235,7 @@ def test_records_of_an_older_version_are_brought_up_to_date(
     with Store(tmp_path, create=False) as store:
         assert store.runs() == (RUN,)
     connection = sqlite3.connect(tmp_path / FILE_NAME)
-    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(newer),)
     assert connection.execute("SELECT x, y FROM extra").fetchall() == []
     connection.close()
 
@@ -255,3 +266,33 @@ def test_a_closed_store_is_refused(tmp_path: Path) -> None:
         store.runs()
     with pytest.raises(StoreError, match="must be open"):
         store.put_meta("x", 1)
+
+
+def test_numbers_of_layers_as_version_2_kept_them_are_still_read(tmp_path: Path) -> None:
+    with Store(tmp_path, create=True) as store:
+        values = np.array([[0.5]], np.float32)
+        store.add_health(Layers({"x": ("b",)}, [1], [20], values))
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    rows = [(1, "x", "a", 10, 2.0, 0), (1, "x", "b", 10, None, 3), (1, "x", "b", 30, 1.0, 0)]
+    connection.executemany("INSERT INTO health VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection.commit()
+    connection.close()
+    with Store(tmp_path, create=False) as store:
+        store.rewind(1, 20, num_events=0)
+        assert store.health(1) == [
+            HealthRow(1, 10, "a", "x", 2.0),
+            HealthRow(1, 10, "b", "x", -math.inf),
+            HealthRow(1, 20, "b", "x", 0.5),
+        ]
+
+
+def test_records_of_different_layouts_stand_beside_each_other(tmp_path: Path) -> None:
+    one, two = {"x": ("a", "b")}, {"x": ("a", "b"), "sharpness": ("",)}
+    with Store(tmp_path, create=True) as store:
+        store.add_health(Layers(one, [0, 1], [5, 5], np.array([[1, 2], [3, 4]], np.float32)))
+        store.add_health(Layers(two, [0], [10], np.array([[5, 6, 7]], np.float32)))
+        found = store.layers(0)
+        assert [records.names for records in found] == [one, two]
+        assert [records.steps for records in found] == [[5], [10]]
+        assert [records.values.tolist() for records in found] == [[[1.0, 2.0]], [[5.0, 6.0, 7.0]]]
+        assert [row.value for row in store.health(1)] == [3.0, 4.0]

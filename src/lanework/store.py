@@ -9,17 +9,22 @@ Must not import JAX, Flax, Optax, pandas, SciPy, or anything of Lanework but `er
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lanework.errors import StoreError
 
@@ -28,6 +33,7 @@ Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Js
 FILE_NAME: Final = "records.sqlite"
 APPLICATION_ID: Final = 0x4C4E574B  # "LNWK", so that `file records.sqlite` can tell what it is
 NONFINITE_KEY: Final = "$float"  # {"$float": "nan"} stands for NaN inside stored JSON
+PAUSE_S: Final = 0.25  # records may be that much behind, unless somebody waits for them (`flush`)
 _CODES: Final = {"nan": 1, "inf": 2, "-inf": 3}
 _DECODED: Final = {1: math.nan, 2: math.inf, 3: -math.inf}
 
@@ -61,6 +67,15 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     );
     """,
     "ALTER TABLE run ADD COLUMN fold INTEGER",
+    # All numbers of a record of the layers in one row: a row for each number, as in `health` above, took as long to write as a
+    # tenth of a short training.
+    """
+    CREATE TABLE layout (layout INTEGER PRIMARY KEY, content TEXT NOT NULL);
+    CREATE TABLE layers (
+        run INTEGER NOT NULL, step INTEGER NOT NULL, layout INTEGER NOT NULL, content BLOB NOT NULL,
+        PRIMARY KEY (run, step, layout)
+    ) WITHOUT ROWID;
+    """,
 )
 
 
@@ -121,6 +136,22 @@ class MetricRow(NamedTuple):
     epoch: float
     name: str
     value: float
+
+
+class Layers(NamedTuple):
+    """Records of layers that tell of the same statistics of the same layers.
+
+    Attributes:
+        names: The layers of each statistic, `{statistic: (layer, ...)}`.
+        runs: Run of each record.
+        steps: Step of each record.
+        values: Numbers [record, number], float32: statistic after statistic, layer after layer.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    runs: Sequence[int]
+    steps: Sequence[int]
+    values: NDArray[np.float32]
 
 
 class HealthRow(NamedTuple):
@@ -253,13 +284,21 @@ class Store:
             ),
         )
 
-    def add_health(self, rows: Sequence[tuple[int, int, str, str, float]]) -> None:
-        """Stores numbers of layers as ``(run, step, layer, name, value)``, as `add_metrics`."""
+    def add_health(self, records: Layers) -> None:
+        """Stores numbers of layers, NaN and the infinities as they are; the last of equal records stays.
+
+        Args:
+            records: Any number of them. Do not change the arrays afterwards: they are read by the writing thread.
+        """
+        content = encode_json(records.names)
+        # A number that follows from the content, so that nobody has to keep count of layouts.
+        layout = int.from_bytes(hashlib.sha256(content.encode()).digest()[:6], "big")
+        self._write("INSERT OR IGNORE INTO layout VALUES (?, ?)", lambda: ((layout, content),))
         self._write(
-            "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?)",
             lambda: (
-                (int(run), name, layer, int(step), *_code(value))
-                for run, step, layer, name, value in rows
+                (int(run), int(step), layout, row.astype("<f4").tobytes())
+                for run, step, row in zip(records.runs, records.steps, records.values, strict=True)
             ),
         )
 
@@ -306,7 +345,7 @@ class Store:
                 healed goes back in steps.)
         """
         where = (int(run), int(step))
-        for table in ("metric", "health"):
+        for table in ("metric", "health", "layers"):
             self._write(f"DELETE FROM {table} WHERE run = ? AND step > ?", lambda: (where,))
         events = (int(run), int(run), int(num_events))
         self._write(
@@ -374,11 +413,35 @@ class Store:
 
     def health(self, run: int | None = None) -> list[HealthRow]:
         """Returns numbers of layers by run, name, layer and step; of all runs by default."""
-        rows = self._read_numbers("health", "run, step, layer, name", "run, name, layer, step", run)
-        return [
+        # Records of version 2 and before hold a row for each number.
+        rows = self._read_numbers("health", "run, step, layer, name", "run", run)
+        found = [
             HealthRow(run_, step, layer, name, _value(value, code))
             for run_, step, layer, name, value, code in rows
         ]
+        for records in self.layers(run):
+            places = [(layer, name) for name, own in records.names.items() for layer in own]
+            for one, step, values in zip(*records[1:3], records.values.tolist(), strict=True):
+                found += [
+                    HealthRow(one, step, *place, value)
+                    for place, value in zip(places, values, strict=True)
+                ]
+        return sorted(found, key=lambda row: (row.run, row.name, row.layer, row.step))
+
+    def layers(self, run: int | None = None) -> tuple[Layers, ...]:
+        """Returns records of layers by run and step, those of one layout together; of all runs by default."""
+        where, values = ("", ()) if run is None else ("WHERE run = ?", (int(run),))
+        sql = f"SELECT run, step, layout, content FROM layers {where} ORDER BY run, step"
+        contents = dict(self._read("SELECT layout, content FROM layout ORDER BY layout", ()))
+        rows = self._read(sql, values)
+        found = []
+        for layout in dict.fromkeys(row[2] for row in rows):
+            own = [row for row in rows if row[2] == layout]
+            names = {name: tuple(row) for name, row in decode_json(contents[layout]).items()}
+            numbers = np.frombuffer(b"".join(row[3] for row in own), "<f4").reshape(len(own), -1)
+            runs, steps = [row[0] for row in own], [row[1] for row in own]
+            found.append(Layers(names, runs, steps, numbers))
+        return tuple(found)
 
     def events(self) -> tuple[Event, ...]:
         """Returns all events in the order in which they were stored."""
@@ -436,19 +499,30 @@ class Store:
             self._problem = error
         is_last = False
         while not is_last:
-            batch: list[_Write] = []
-            item = self._queue.get()
-            while isinstance(item, _Write):
-                batch.append(item)
-                if self._queue.empty():
-                    break
-                item = self._queue.get()
+            batch, barrier = self._batch()
             self._commit(connection, batch)
-            if isinstance(item, _Barrier):
-                is_last = item.last
+            if barrier is not None:
+                is_last = barrier.last
                 if is_last:
                     _leave_one_file(connection)
-                item.reached.set()
+                barrier.reached.set()
+
+    def _batch(self) -> tuple[list[_Write], _Barrier | None]:
+        """What comes within `PAUSE_S` of the first write, or up to a barrier.
+
+        A transaction costs a third of a millisecond and writes whole pages, of which rows of many runs touch many: one for each
+        segment of a small study takes as long as the layers' health itself.
+        """
+        batch: list[_Write] = []
+        item = self._queue.get()
+        due = time.monotonic() + PAUSE_S
+        while isinstance(item, _Write):
+            batch.append(item)
+            try:
+                item = self._queue.get(timeout=max(0.0, due - time.monotonic()))
+            except queue.Empty:
+                return batch, None
+        return batch, item
 
     def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
         """Writes a batch or nothing of it; after a failure nothing more is written."""

@@ -84,7 +84,6 @@ def prepare(
     module: Any = None,
     memory_bytes: float | None = None,
     strategies: Mapping[str, Any] | None = None,
-    is_monitored: bool = True,
 ) -> Prepared:
     """Load the data, expand the grid, sort runs into buckets and lay out lanes.
 
@@ -94,7 +93,6 @@ def prepare(
         module: `nnx.Module` class given from Python.
         memory_bytes: What lanes may use; 60 % of the devices' memory by default.
         strategies: Layouts by bucket key from an earlier start of the same study, which are then kept.
-        is_monitored: Whether layers are watched.
     """
     import jax
 
@@ -120,9 +118,7 @@ def prepare(
         bucket, left = ordering.streamed(
             bucket, dataset, num_devices=len(jax.devices()), memory_bytes=memory
         )
-        functions = plan.functions(
-            bucket, dataset, metric=metric, is_monitored=is_monitored, module=module
-        )
+        functions = plan.functions(bucket, dataset, metric=metric, module=module)
         estimate = plan.estimate(bucket, dataset, functions)
         strategy, why = plan.choose(
             bucket,

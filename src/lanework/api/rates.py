@@ -553,7 +553,7 @@ def _short(target: _Target, epochs: int, rows: int | None) -> Plain:
     """The recipe for a run of another length: without what belongs to the length of the study's."""
     plain = plain_config(target.config)
     heal = {"retries": 0, "factor": 0.5}  # a rate that diverges is to be seen as one
-    changes: Plain = {"epochs": epochs, "early_stopping": None, "heal": heal}
+    changes: Plain = {"epochs": epochs, "early_stopping": None, "heal": heal, "watch": "off"}
     if epochs != target.config.train.epochs:
         changes |= {"schedule": "constant", "schedules": {}, "average": None}
     plain["train"] |= {key: value for key, value in changes.items() if key in plain["train"]}
@@ -572,7 +572,6 @@ def _train(
         arrays=bench.arrays,
         module=bench.module,
         memory_bytes=bench.memory_bytes,
-        is_monitored=False,
     )
     boundaries = [
         next(laid.bucket.boundaries for laid in prepared.laid if job in laid.bucket.arms)

@@ -88,7 +88,8 @@ def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
     """Write a tick down and tell how far the study is."""
     store, prepared = session.store, session.prepared
     store.add_metrics(tick.metrics)
-    store.add_health(tick.health)
+    for records in tick.health:
+        store.add_health(records)
     for event in tick.events:
         store.add_event(event.run, event.step, event.kind, event.text, event.data)
         if event.kind in ("healed", "diverged"):

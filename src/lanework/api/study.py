@@ -187,7 +187,6 @@ class Study:
         resume: bool = False,
         overwrite: bool = False,
         progress: Watcher | None = None,
-        is_monitored: bool = True,
         snapshot_every_s: float = 15.0,
         check: bool = False,
         is_strict: bool = False,
@@ -201,7 +200,6 @@ class Study:
             resume: Go on where an interrupted study stopped.
             overwrite: Delete what is in the folder first.
             progress: Called after each segment.
-            is_monitored: Whether layers are watched (at most a few per cent of the time).
             snapshot_every_s: Seconds between snapshots to resume from; 0 saves one after each evaluation.
             check: Look at every configuration first (see `check`); what failed becomes a warning of the study.
             is_strict: Do not train where something failed.
@@ -241,7 +239,7 @@ class Study:
         if found and known is None:
             clock["search"] = time.perf_counter() - mark
             mark = time.perf_counter()
-        prepared = self._prepare(spec, memory=memory, known=known, is_monitored=is_monitored)
+        prepared = self._prepare(spec, memory=memory, known=known)
         prepared = replace(prepared, asked=specs.content_hash(self.spec), rates=tuple(found))
         if checked is not None:
             warnings = (*prepared.warnings, *checked.warnings())
@@ -298,7 +296,6 @@ class Study:
         *,
         memory: float | None,
         known: Mapping[str, Any] | None,
-        is_monitored: bool = True,
     ) -> Prepared:
         from lanework.api import preparing
         from lanework.cohort import devices
@@ -311,7 +308,6 @@ class Study:
             module=self._module,
             memory_bytes=memory,
             strategies=strategies,
-            is_monitored=is_monitored,
         )
 
 
@@ -487,7 +483,6 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Watcher | None = None,
-    is_monitored: bool = True,
     snapshot_every_s: float = 15.0,
     check: bool = False,
     is_strict: bool = False,
@@ -500,7 +495,6 @@ def run(
         resume=resume,
         overwrite=overwrite,
         progress=progress,
-        is_monitored=is_monitored,
         snapshot_every_s=snapshot_every_s,
         check=check,
         is_strict=is_strict,

@@ -25,6 +25,7 @@ from lanework.catalog import (
     sequence_nets,
     sources,
     stability,
+    watching,
 )
 from lanework.catalog.types import Entry, Hyper, Value
 from lanework.errors import Problem, UnknownNameError
@@ -49,6 +50,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "clip": "gradient clipping (train.clip_norm and its relatives)",
         "penalty": "penalties, constraints and noise (train.l2, max_norm, gradient_noise, ...)",
         "average": "averages of the weights, evaluated beside them (train.average)",
+        "watch": "how closely layers are watched (train.watch)",
         "metric": "metrics (report.metric, with the split in front: val_accuracy)",
     }
 )
@@ -73,6 +75,7 @@ _ROWS: tuple[Entry, ...] = (
     *stability.AVERAGES,
     *augmentations.AUGMENTATIONS,
     *sampling.SAMPLINGS,
+    *watching.WATCHES,
     *metrics.METRICS,
 )
 

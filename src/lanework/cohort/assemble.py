@@ -473,14 +473,16 @@ def input_scaling(dataset: Dataset) -> Any:
     return lambda x: x.astype(jnp.float32) * scale + shift
 
 
-def watch(config: RunConfig, *, metric: str, is_monitored: bool) -> Watch:
+def watch(config: RunConfig, *, metric: str) -> Watch:
     """What the compiled segment looks at."""
     name = followed(config, metric)
+    chosen = config.train.watch
     return Watch(
         metric=name,
         sign=direction(name),
         keep_best=config.train.keep == "best",
-        is_monitored=is_monitored,
+        is_monitored=chosen.name != "off",
+        deep_every=int(chosen.options.get("every", 0)),
     )
 
 

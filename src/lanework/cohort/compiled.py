@@ -19,6 +19,7 @@ from lanework.cohort import devices, executables, lanes, program
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import FOLD, FOLD_ROWS, Batches, Lane, Problem, Update, Watch
 from lanework.cohort.streaming import Feeder
+from lanework.health import deep
 
 PyTree: TypeAlias = Any
 # Name of the sample of the training part on which finished runs are scored, where the part is large.
@@ -90,6 +91,8 @@ class Programs:
         self._future(("segment", width))
         if self.has_pieces:
             self._future(("steps", width))
+        if self.watch.deep_every:
+            self._future(("deep", width))
         for kind in init_kinds:
             self._future(("init", kind, width))
         if self.parts:
@@ -152,6 +155,43 @@ class Programs:
             return after, told
 
         return call
+
+    def deep(self, width: int) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+        """The program of a close look at all lanes, see `lanework.cohort.step.look_deeper`; takes host arrays but for lanes and rows."""
+        compiled = self._future(("deep", width)).result()
+
+        def call(
+            carried: Lane,
+            hypers: Mapping[str, np.ndarray],
+            batches: Batches,
+            is_due: np.ndarray,
+            train: PyTree = None,
+        ) -> tuple[Lane, dict[str, jax.Array]]:
+            rows = self._looked_at(batches)
+            put = lanes.to_devices((dict(hypers), rows, is_due), self.lane_sharding)
+            data = self._data.device if train is None else {**self._data.device, "train": train}
+            after, told = compiled(carried, *put, data)
+            jax.block_until_ready(told)
+            return after, told
+
+        return call
+
+    def _num_looked_at(self) -> int:
+        steps = self.shapes.max_steps * self.shapes.batch_size
+        return deep.num_samples(min(self.num_samples("train"), steps))
+
+    def _looked_at(self, batches: Batches) -> np.ndarray:
+        """Rows of the training part for a close look, int32 [lane, sample].
+
+        The same for all runs at all times, evenly spread; where the part is streamed or holds the rows of other folds, the first ones of
+        the segment.
+        """
+        width, count = len(batches.rows), self._num_looked_at()
+        if self.shapes.buffer_rows or self._data.folds:
+            first = batches.rows.reshape(width, -1)[:, :count]
+            return np.where(first < 0, ~first, first)
+        rows = np.arange(count) * self.num_samples("train") // count
+        return np.broadcast_to(rows.astype(np.int32), (width, count))
 
     def score(self, part: str) -> Callable[..., dict[str, jax.Array]]:
         """From weights `(params, state)` and hyperparameters [lane] to metrics on one part, `{metric: [lane]}`.
@@ -321,6 +361,11 @@ class Programs:
                 self.problem, self.update, self.watch, strategy=strategy, mesh=self.mesh
             )
             taken = (shapes.lanes, shapes.hypers, shapes.batches, shapes.num_steps, shapes.data)
+        elif kind == "deep":
+            function = program.deep_program(
+                self.problem, strategy=strategy, mesh=self.mesh, batch_size=self.shapes.batch_size
+            )
+            taken = (shapes.lanes, shapes.hypers, *self._look_shapes(what[1]), shapes.data)
         elif kind == "init":
             problem = self.problem._replace(init=self._inits[what[1]])
             function = program.init_program(problem, self.update, self.watch, mesh=self.mesh)
@@ -336,6 +381,11 @@ class Programs:
             weights = program.kept_weights(shapes.lanes)
             taken = (weights, shapes.hypers, self._sum_shapes(what[1]), self._batch_shapes())
         return jax.jit(function).lower(*taken)
+
+    def _look_shapes(self, width: int) -> tuple[PyTree, PyTree]:
+        shape, sharding = (width, self._num_looked_at()), self.lane_sharding
+        rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=sharding)
+        return rows, jax.ShapeDtypeStruct((width,), np.bool_, sharding=sharding)
 
     def _sum_shapes(self, width: int) -> PyTree:
         return jax.tree.map(

@@ -21,6 +21,7 @@ from lanework.cohort import lanes as lane_tools
 from lanework.cohort import streaming
 from lanework.cohort.compiled import Programs
 from lanework.cohort.step import Batches, Lane, Segment
+from lanework.store import Layers
 
 PyTree: TypeAlias = Any
 # (seed, first_step, num_steps) -> int32 [step, batch]; a pure function, see `lanework.data.batch_indices`.
@@ -98,6 +99,7 @@ class Rules:
         retries: How often a run with a non-finite loss returns to its last good snapshot.
         gentler: Factor on its learning rate at each return.
         health_every: Evaluations from one record of the layers to the next (the last one is always recorded).
+        deep_every: The same for a close look; 0 for none.
         is_host_scheduled: Whether the learning rate falls when the followed metric stays on a plateau; each run by its own
             metric and its own `schedule.*` hyperparameters.
     """
@@ -110,6 +112,7 @@ class Rules:
     retries: int = 2
     gentler: float = 0.5
     health_every: int = 1
+    deep_every: int = 0
     is_host_scheduled: bool = False
 
 
@@ -200,7 +203,7 @@ class Tick:
 
     Attributes:
         metrics: Rows `(run, step, epoch, name, value)`.
-        health: Rows `(run, step, layer, name, value)`.
+        health: What was told of layers.
         events: What happened.
         finished: Runs that left.
         num_active: Lanes still training.
@@ -211,7 +214,7 @@ class Tick:
     """
 
     metrics: list[tuple[int, int, float, str, float]]
-    health: list[tuple[int, int, str, str, float]]
+    health: list[Layers]
     events: list[Event]
     finished: list[Finished]
     num_active: int
@@ -351,19 +354,43 @@ def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
     batches, train = _feed(cohort, called, drawn, cuts[-1], None)
     after, told = cohort.programs.segment(cohort.width)(after, hypers, batches, cuts[-1][1], train)
     told = _joined(pieces, lane_tools.to_host(told))
-    trained = _Trained(before, after, told, counts)
+    after, seen = _deeper(cohort, called, after, (hypers, batches, train))
+    trained = _Trained(before, after, told, counts, seen)
     tick = _end_segment(cohort, called, trained, begun=begun)
     samples = len(called) * cuts[-1][1] * cohort.programs.shapes.batch_size
     yield replace(tick, num_samples=samples, seconds=time.perf_counter() - mark)
 
 
 class _Trained(NamedTuple):
-    """Lanes before and after a segment, what they told (host arrays), and the samples of each step, [lane, step]."""
+    """Lanes before and after a segment, what they told (host arrays), the samples of each step, [lane, step], and a close look."""
 
     before: Any
     after: Any
     told: Any
     counts: np.ndarray
+    seen: Mapping[str, np.ndarray]
+
+
+def _is_due(cohort: _Cohort, slot: int, every: int, *, ahead: int = 0) -> bool:
+    """Whether something that is done every so many evaluations, and at the last one, is due after so many more."""
+    number, last = (
+        cohort.progress[_number(cohort, slot)].segment + ahead,
+        len(cohort.rules.boundaries),
+    )
+    return every > 0 and (number % every == 0 or number >= last)
+
+
+def _deeper(
+    cohort: _Cohort, called: Sequence[int], after: Lane, fed: tuple[Any, Batches, PyTree]
+) -> tuple[Lane, dict[str, np.ndarray]]:
+    """A close look at the lanes that are due for one, before they are judged; nothing where none is."""
+    is_due = np.zeros((cohort.width,), np.bool_)
+    is_due[[s for s in called if _is_due(cohort, s, cohort.rules.deep_every, ahead=1)]] = True
+    if not is_due.any():
+        return after, {}
+    hypers, batches, train = fed
+    after, seen = cohort.programs.deep(cohort.width)(after, hypers, batches, is_due, train)
+    return after, lane_tools.to_host(seen)
 
 
 def _called(cohort: _Cohort) -> list[int]:
@@ -397,7 +424,7 @@ def _end_segment(
     cohort: _Cohort, called: Sequence[int], trained: _Trained, *, begun: float
 ) -> Tick:
     """Judge each lane by what it told, and move those that are done."""
-    before, after, told, counts = trained
+    before, after, told, counts, seen = trained
     rules, slots, num_steps = cohort.rules, cohort.active(), counts.shape[1]
     first_bad = _first_bad(told.losses[:, :num_steps])
     # The short last batch of an epoch weighs less in the mean loss; that of a lane with a bad step is not looked at.
@@ -405,12 +432,16 @@ def _end_segment(
         sums = (told.losses[:, :num_steps].astype(np.float64) * counts).sum(axis=1)
     mean_loss = sums / np.maximum(1, counts.sum(axis=1))
     metrics: list[Any] = []
-    health: list[Any] = []
+    going: list[int] = []
     events: list[Event] = []
     kept_back = [slot for slot in slots if slot not in called]
     for slot in called:
         said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]))
-        kept_back += _judge(cohort, slot, told, said, metrics, health, events)
+        kept_back += _judge(cohort, slot, told, said, metrics, going, events)
+    health = [
+        *_layers(cohort, told.health, [s for s in going if _is_due(cohort, s, rules.health_every)]),
+        *_layers(cohort, seen, [s for s in going if _is_due(cohort, s, rules.deep_every)]),
+    ]
     if kept_back:
         mask = np.ones((cohort.width,), bool)
         mask[kept_back] = False
@@ -567,10 +598,13 @@ def _judge(
     told: Segment,
     said: _Said,
     metrics: list[Any],
-    health: list[Any],
+    going: list[int],
     events: list[Event],
 ) -> list[int]:
-    """Read what one lane tells; gives the slot back when its new state must not be kept."""
+    """Read what one lane tells; gives the slot back when its new state must not be kept.
+
+    `going` gets the slot of a run whose segment counts.
+    """
     rules, number = cohort.rules, _number(cohort, slot)
     where = cohort.progress[number]
     values = {name: float(column[slot]) for name, column in told.metrics.items()}
@@ -582,11 +616,7 @@ def _judge(
     epoch = where.step / rules.steps_per_epoch
     metrics.append((number, where.step, epoch, "train_loss", said.mean_loss))
     metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
-    if where.segment % rules.health_every == 0 or where.step >= rules.boundaries[-1]:
-        for name, table in told.health.items():
-            layers = cohort.programs.problem.layers_of(name)
-            values_of = zip(layers, table[slot].tolist(), strict=True)
-            health += [(number, where.step, layer, name, value) for layer, value in values_of]
+    going.append(slot)
     metrics += [
         (number, where.step, epoch, name, value) for name, value in _summed_up(told, slot, said)
     ]
@@ -595,6 +625,17 @@ def _judge(
     if rules.is_host_scheduled and where.status == "running":
         _look_for_plateau(rules, where, values, cohort.runs[number].hypers, events)
     return []
+
+
+def _layers(cohort: _Cohort, told: Mapping[str, np.ndarray], slots: Sequence[int]) -> list[Layers]:
+    """What some lanes tell of their layers, as one table."""
+    if not slots or not told:
+        return []
+    names = {name: cohort.programs.problem.layers_of(name) for name in told}
+    columns = [column[slots].reshape(len(slots), -1) for column in told.values()]
+    values = np.concatenate(columns, axis=1, dtype=np.float32)
+    runs = [_number(cohort, slot) for slot in slots]
+    return [Layers(names, runs, [cohort.progress[run].step for run in runs], values)]
 
 
 def _summed_up(told: Segment, slot: int, said: _Said) -> list[tuple[str, float]]:

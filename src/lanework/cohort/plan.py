@@ -39,8 +39,8 @@ from lanework.spec import (
 GROUP_BYTES = 3 * 2**20
 MAX_LANES_PER_DEVICE = 256
 MAX_SCORE_CHUNK = 512
-# Records of the layers over a run: enough for a heat map, and rows that cost no time.
-HEALTH_POINTS = 16
+# Records of the layers over a run: enough for a heat map and to date a finding, and little to write.
+HEALTH_POINTS = 40
 # Before anything was measured: the share of a matrix product's rate that training reaches, and what a step costs at least.
 USUAL_SHARE = 0.3
 CALL_SECONDS = 2e-5
@@ -243,7 +243,7 @@ def used_strengths(bucket: Bucket) -> frozenset[str]:
 
 
 def functions(
-    bucket: Bucket, dataset: Dataset, *, metric: str, is_monitored: bool, module: Any = None
+    bucket: Bucket, dataset: Dataset, *, metric: str, module: Any = None
 ) -> tuple[Problem, Update, Watch]:
     """The pure functions of a bucket."""
     problem = assemble.problem(
@@ -261,7 +261,7 @@ def functions(
         layer_names=problem.layer_names,
         params=jax.eval_shape(problem.init, jax.random.key(0))[0],
     )
-    return problem, update, assemble.watch(bucket.config, metric=metric, is_monitored=is_monitored)
+    return problem, update, assemble.watch(bucket.config, metric=metric)
 
 
 def rules(bucket: Bucket, *, metric: str) -> Rules:
@@ -278,6 +278,7 @@ def rules(bucket: Bucket, *, metric: str) -> Rules:
         retries=train.heal.retries,
         gentler=train.heal.factor,
         health_every=-(-len(bucket.boundaries) // HEALTH_POINTS),
+        deep_every=int(train.watch.options.get("every", 0)),
         is_host_scheduled=train.schedule.name == "plateau",
     )
 

@@ -24,6 +24,7 @@ from lanework.cohort.step import (
     Update,
     Watch,
     fresh_lane,
+    look_deeper,
     train_segment,
     train_steps,
 )
@@ -153,6 +154,33 @@ def steps_program(
 
     lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
     return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
+
+
+def deep_program(
+    problem: Problem, *, strategy: Strategy, mesh: Mesh, batch_size: int
+) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+    """`(lanes, hypers, rows, is_due, data) -> (lanes, {statistic: [lane, layer]})`: a close look between two segments."""
+
+    def local(
+        lanes: Lane, hypers: PyTree, rows: jax.Array, is_due: jax.Array, data: PyTree
+    ) -> tuple[Lane, dict[str, jax.Array]]:
+        def one(
+            lane: Lane, hypers: PyTree, rows: jax.Array, is_due: jax.Array
+        ) -> tuple[Lane, dict[str, jax.Array]]:
+            return look_deeper(
+                problem,
+                lane,
+                hypers=hypers,
+                rows=rows,
+                is_due=is_due,
+                data=data,
+                batch_size=batch_size,
+            )
+
+        return over_lanes(one, group=strategy.group)(lanes, hypers, rows, is_due)
+
+    lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
+    return _sharded(local, mesh, specs=(lane, lane, lane, lane, whole))
 
 
 def init_program(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lanework.health import activations, probes
+from lanework.health import activations, deep, probes
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
@@ -68,7 +68,9 @@ class Problem(NamedTuple):
     terms: Callable[[Mapping[str, Array]], Array] | None = None
 
     def layers_of(self, statistic: str) -> tuple[str, ...]:
-        """The layers that a recorded statistic tells of."""
+        """The layers that a recorded statistic tells of; an empty name for the network as a whole."""
+        if statistic in deep.WHOLE:
+            return ("",)
         return self.seen_layers if statistic in activations.STATISTICS else self.layer_names
 
 
@@ -126,12 +128,21 @@ class Update(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What the segment looks at. `metric` picks the best weights; `sign` is +1 when larger is better, else -1."""
+    """What is looked at.
+
+    Attributes:
+        metric: Picks the best weights.
+        sign: +1 when more of it is better, else -1.
+        keep_best: Whether the best weights are kept.
+        is_monitored: Whether layers are looked at.
+        deep_every: Evaluations from one close look to the next; 0 for none.
+    """
 
     metric: str = "loss"
     sign: float = -1.0
     keep_best: bool = False
     is_monitored: bool = True
+    deep_every: int = 0
 
 
 class Lane(NamedTuple):
@@ -139,7 +150,8 @@ class Lane(NamedTuple):
 
     `kept_*` is what a finished run hands over where that is not simply its weights (the best ones, an average), else empty
     dicts; `average` is the state of an average. `key` is raw key data, uint32 [2]. `last_losses` is the last known loss of
-    each training sample, float32 [sample], NaN before the first; an empty dict where nobody asks.
+    each training sample, float32 [sample], NaN before the first; an empty dict where nobody asks. `last_gradient` is that of the last
+    close look, zeros before the first; an empty dict where there is none.
     """
 
     params: PyTree
@@ -152,6 +164,7 @@ class Lane(NamedTuple):
     kept_params: PyTree
     kept_state: PyTree
     last_losses: PyTree
+    last_gradient: PyTree
 
 
 class Batches(NamedTuple):
@@ -209,6 +222,7 @@ def fresh_lane(problem: Problem, update: Update, watch: Watch, *, seed: Array) -
         last_losses=jnp.full((problem.num_tracked,), jnp.nan, jnp.float32)
         if problem.tracked
         else {},
+        last_gradient=jax.tree.map(jnp.zeros_like, params) if watch.deep_every else {},
     )
     if not (watch.keep_best or update.has_own_view()):
         return lane
@@ -515,6 +529,53 @@ def train_segment(
     losses = series.pop("loss")
     evaluations = update.evaluations(lane.opt_state)
     return lane, Segment(losses, series, metrics, is_improved, health, evaluations)
+
+
+def look_deeper(
+    problem: Problem,
+    lane: Lane,
+    *,
+    hypers: Hypers,
+    rows: Array,
+    is_due: Array,
+    data: Mapping[str, Mapping[str, Array]],
+    batch_size: int,
+) -> tuple[Lane, dict[str, Array]]:
+    """A close look at one run between two segments, see `lanework.health.deep.look`; trains nothing.
+
+    The loss is that of training without penalties, with the same noise each time.
+
+    Args:
+        problem: What is trained.
+        lane: The run.
+        hypers: Traced hyperparameters, scalars.
+        rows: Rows of the training part to look at, int32 [sample].
+        is_due: Whether the run is to remember the gradient that is found.
+        data: Parts by name.
+        batch_size: Samples of a training batch.
+
+    Returns:
+        The run with the gradient of this look, and the statistics.
+    """
+    batch = gather(data["train"], rows)
+    batch.setdefault("number", rows)
+    key = jax.random.key(0)
+    batch["key"] = jax.vmap(lambda number: jax.random.key_data(jax.random.fold_in(key, number)))(
+        batch["number"]
+    )
+
+    def loss(params: PyTree, samples: PyTree) -> Array:
+        return problem.loss(params, lane.state, samples, key=key, hypers=hypers)[0]
+
+    told, gradient = deep.look(
+        loss,
+        lane.params,
+        batch,
+        lane.last_gradient,
+        layer_names=problem.layer_names,
+        batch_size=batch_size,
+    )
+    return lane._replace(last_gradient=_choose(is_due, gradient, lane.last_gradient)), told
 
 
 def _choose(flag: Array, yes: PyTree, no: PyTree) -> PyTree:

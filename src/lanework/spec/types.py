@@ -51,7 +51,7 @@ __all__ = [
 OBJECT = "<object>"
 AUTO = "auto"
 PARTS = ("train", "val", "test")
-CHOICES = ("optimizer", "schedule", "loss", "average", "sampling")
+CHOICES = ("optimizer", "schedule", "loss", "average", "sampling", "watch")
 """Keys of ``train`` that choose from the catalogue kind of the same name."""
 OPTIONAL_CHOICES = ("loss", "average")
 SCHEDULABLE = ("momentum", "b1", "b2", "weight_decay", "l1", "l2", "label_smoothing", "dropout")
@@ -912,6 +912,10 @@ class TrainSpec(_Frozen):
         default=1.0, gt=0, description="epochs between evaluations, or a fraction"
     )
     heal: Heal = Field(default=Heal(), description="what happens when the loss stops being finite")
+    watch: Annotated[Choice, BeforeValidator(partial(_to_choice, "watch"))] = Field(
+        default_factory=lambda: _to_choice("watch", "default"),
+        description="how closely layers are watched; changes no number of the training",
+    )
 
     @model_validator(mode="before")
     @classmethod
