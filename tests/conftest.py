@@ -17,6 +17,27 @@ os.environ.setdefault("LANEWORK_CACHE", str(ROOT / ".cache" / "tests"))
 os.environ.setdefault("NO_COLOR", "1")
 
 
+# Tests of what functions compute, one small compilation after the other; laws of whole trainings are elsewhere.
+FUNCTIONS = ("tests/contracts/", "tests/test_models_", "tests/test_recipes_", "tests/oracles/")
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile without most optimisations where only values count: that halves the time of such tests.
+
+    The slow tests are compiled as users compile, so `make test-all` sees both.
+    """
+    place = request.path.relative_to(ROOT).as_posix()
+    if not place.startswith(FUNCTIONS) or request.node.get_closest_marker("slow") is not None:
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

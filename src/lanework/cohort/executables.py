@@ -45,6 +45,7 @@ _CONFIG = (
     "jax_debug_nans",
     "jax_debug_infs",
     "jax_disable_jit",
+    "jax_disable_most_optimizations",
     "jax_numpy_rank_promotion",
     "jax_numpy_dtype_promotion",
     "jax_debug_key_reuse",
