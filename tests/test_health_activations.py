@@ -38,6 +38,8 @@ def test_moments_over_chunks_are_those_of_numpy_and_filling_counts_for_nothing()
     np.testing.assert_allclose(told["activation_std"], [seen.std()], rtol=1e-5)
     np.testing.assert_allclose(told["saturated_share"], [(np.abs(seen) > 0.96).mean()], rtol=1e-5)
     np.testing.assert_allclose(told["dead_share"], [0.2], rtol=1e-6)
+    spread = np.sqrt(np.square(seen - seen.mean(axis=1, keepdims=True)).mean())
+    np.testing.assert_allclose(told["unit_spread"], [spread], rtol=1e-5)
 
 
 def test_only_the_first_samples_of_a_chunk_are_looked_at():
@@ -58,3 +60,14 @@ def test_values_that_are_not_finite_stay_visible():
         watched, activations.zero(watched), {"output": values}, weight=jnp.ones(4)
     )
     assert not np.isfinite(activations.finish(watched, sums)["activation_mean"]).any()
+
+
+def test_units_that_are_copies_of_each_other_have_no_spread():
+    watched = activations.layers(("output",), SHAPES)
+    values = jnp.tile(jnp.arange(4.0)[:, None], (1, 3))
+    sums = activations.add(
+        watched, activations.zero(watched), {"output": values}, weight=jnp.ones(4)
+    )
+    told = activations.finish(watched, sums)
+    assert float(told["unit_spread"][0]) == 0.0
+    assert float(told["activation_std"][0]) > 1.0

@@ -20,6 +20,7 @@ from lanework.store import (
     FILE_NAME,
     NONFINITE_KEY,
     Event,
+    FindingRow,
     HealthRow,
     Layers,
     MetricRow,
@@ -181,6 +182,28 @@ def test_two_processes_can_write_in_turn(tmp_path: Path) -> None:
         second.put_meta("b", 2)
         second.flush()
         assert first.meta_keys() == second.meta_keys() == ("a", "b")
+
+
+FINDING = FindingRow(
+    0, "dead_units", "fail", 0.9, "So.", {"share": 1.0, "x": math.nan}, 30, "dense_0", ("adam",)
+)
+
+
+def test_findings_come_back_in_order_and_replace_earlier_ones(tmp_path: Path) -> None:
+    other = FINDING._replace(code="plateau", level="warn", layer="", evidence={})
+    with Store(tmp_path, create=True) as store:
+        store.put_findings(1, [FINDING._replace(run=1)])
+        store.put_findings(0, [other, other, FINDING])
+        store.put_findings(0, [FINDING, other])
+    with Store(tmp_path, create=False) as store:
+        first, second, third = store.findings()
+        assert (first._replace(evidence={}), second) == (FINDING._replace(evidence={}), other)
+        assert first.evidence["share"] == 1.0
+        assert math.isnan(first.evidence["x"])
+        assert third.run == 1
+    with Store(tmp_path, create=False) as store:
+        store.rewind(0, 0, num_events=0)
+        assert [row.run for row in store.findings()] == [1]
 
 
 def test_existing_records_are_not_overwritten(tmp_path: Path) -> None:

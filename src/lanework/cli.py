@@ -230,10 +230,14 @@ def check(
 
 def _check_text(found: Check) -> str:
     """The items of the gate, levels in colour on a terminal."""
+    return _coloured(f"{found.text()}\n\n{found.summary()}")
+
+
+def _coloured(text: str) -> str:
+    """Lines that begin with a level, in colour on a terminal."""
     from rich.console import Console
     from rich.text import Text
 
-    text = f"{found.text()}\n\n{found.summary()}"
     if not sys.stdout.isatty():
         return text
     coloured = Text(text)
@@ -380,6 +384,14 @@ def show(
 
         table = api.load(folder).frame().drop(columns="arm", errors="ignore")
         print(f"\n{table.to_string(index=False, na_rep='-', float_format='{:.4g}'.format)}")
+
+
+@app.command()
+def diagnose(folder: Folder) -> None:
+    """Say what is wrong with the runs of a study and what helps."""
+    from lanework.api import diagnose as diagnosing
+
+    print(_coloured(diagnosing.diagnose(folder).text()))
 
 
 @app.command()

@@ -76,6 +76,13 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (run, step, layout)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE finding (
+        run INTEGER NOT NULL, place INTEGER NOT NULL, code TEXT NOT NULL, level TEXT NOT NULL,
+        confidence REAL NOT NULL, sentence TEXT NOT NULL, evidence TEXT NOT NULL, step INTEGER NOT NULL,
+        layer TEXT NOT NULL, remedies TEXT NOT NULL, PRIMARY KEY (run, place)
+    ) WITHOUT ROWID;
+    """,
 )
 
 
@@ -172,6 +179,20 @@ class Event(NamedTuple):
     kind: str
     text: str
     data: Mapping[str, Any]
+
+
+class FindingRow(NamedTuple):
+    """One thing that was found to be the matter with a run; those of a run are ordered, worst first."""
+
+    run: int
+    code: str
+    level: str
+    confidence: float
+    sentence: str
+    evidence: Mapping[str, float]
+    step: int
+    layer: str
+    remedies: tuple[str, ...]
 
 
 class _Write(NamedTuple):
@@ -335,6 +356,19 @@ class Store:
             lambda: (values,),
         )
 
+    def put_findings(self, run: int, rows: Sequence[FindingRow]) -> None:
+        """Stores what is the matter with a run, worst first, replacing what was stored of it."""
+        values = [
+            (
+                *(int(run), place, row.code, row.level, float(row.confidence), row.sentence),
+                *(encode_json(row.evidence), int(row.step), row.layer),
+                encode_json(row.remedies),
+            )
+            for place, row in enumerate(rows)
+        ]
+        self._write("DELETE FROM finding WHERE run = ?", lambda: ((int(run),),))
+        self._write("INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", lambda: values)
+
     def rewind(self, run: int, step: int, *, num_events: int) -> None:
         """Drops what was recorded of a run after a snapshot, and its result, before a resume.
 
@@ -353,7 +387,8 @@ class Store:
             "(SELECT id FROM event WHERE run = ? ORDER BY id LIMIT ?)",
             lambda: (events,),
         )
-        self._write("DELETE FROM result WHERE run = ?", lambda: (where[:1],))
+        for table in ("result", "finding"):
+            self._write(f"DELETE FROM {table} WHERE run = ?", lambda: (where[:1],))
 
     def flush(self) -> None:
         """Waits until everything written so far is committed.
@@ -456,6 +491,18 @@ class Store:
         return tuple(
             RunResult(a, b, c, d, e, f, g, decode_json(metrics))
             for a, b, c, d, e, f, g, metrics in rows
+        )
+
+    def findings(self) -> tuple[FindingRow, ...]:
+        """Returns what is the matter, by run, worst first."""
+        rows = self._read(
+            "SELECT run, code, level, confidence, sentence, evidence, step, layer, remedies "
+            "FROM finding ORDER BY run, place",
+            (),
+        )
+        return tuple(
+            FindingRow(a, b, c, d, e, decode_json(f), g, h, tuple(decode_json(i)))
+            for a, b, c, d, e, f, g, h, i in rows
         )
 
     # ---- inside --------------------------------------------------------------------------

@@ -27,7 +27,7 @@ PROBE = """
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   const drawn = async () => {
     for (let turn = 0; turn < 100; turn++) {
-      const charts = [...document.querySelectorAll(".chart")];
+      const charts = [...document.querySelectorAll(".chart")].filter((chart) => !chart.closest("[hidden]"));
       if (charts.every((chart) => chart.dataset.drawn)) return;
       await wait(50);
     }
@@ -41,7 +41,7 @@ PROBE = """
 </script>
 """
 MARKS = """
-return [...document.querySelectorAll(".chart")].map((chart) => ({
+return [...document.querySelectorAll(".chart")].filter((chart) => !chart.closest("[hidden]")).map((chart) => ({
   name: chart.dataset.chart || chart.id,
   marks: chart.querySelectorAll("svg g.mark-line path, svg g.mark-rect path, svg g.mark-symbol path").length,
   width: chart.querySelector("svg") ? chart.querySelector("svg").getBoundingClientRect().width : 0,

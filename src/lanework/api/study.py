@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanework import spec as specs
 from lanework.errors import Problem, StoreError
-from lanework.store import Store
+from lanework.store import FindingRow, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -458,6 +458,23 @@ class Results:
                     row |= {"best_step": ended.best_step, "seconds": ended.seconds, **ended.metrics}
                 rows.append(row)
         return pd.DataFrame(rows)
+
+    def findings(self) -> pd.DataFrame:
+        """What is the matter with which run, worst first in each: one row per finding, none for healthy runs.
+
+        Columns: run, arm, seed, code, level, confidence, sentence, evidence (a mapping), step, layer, remedies (best first).
+        """
+        import pandas as pd
+
+        with Store(self.folder, create=False) as store:
+            runs = {run.run: run for run in store.runs()}
+            rows = [
+                {"run": row.run, "arm": runs[row.run].arm_name, "seed": runs[row.run].seed}
+                | row._asdict()
+                for row in store.findings()
+            ]
+        names = ("run", "arm", "seed", *FindingRow._fields[1:])
+        return pd.DataFrame(rows, columns=list(names))
 
     def report(self) -> Path:
         """Write the report again from the records; gives its path."""

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from lanework import export
+from lanework.api import diagnose
 from lanework.api.preparing import Laid, Prepared, identity, initialisers, num_samples, plan_record
 from lanework.api.resuming import (
     is_done,
@@ -160,6 +161,9 @@ def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> N
     if laid_now != prepared.laid:
         session.prepared = prepared = replace(prepared, laid=laid_now)
         session.store.put_meta("plan", plan_record(prepared))
+    if not resume:
+        # While programs compile: what the rules of `diagnose` want to know of data and networks.
+        session.store.put_meta("watched", diagnose.what_is_watched(prepared))
     # Before the first step: a resumed study must find the layout that its numbers were made with.
     session.store.flush()
     waiting.reverse()
@@ -298,7 +302,9 @@ def _finish(session: Session) -> None:
     store.put_meta("timings", session.clock)
     store.put_meta("complete", True)
     store.flush()
-    tell(session, "writing the report", active=0)
+    tell(session, "judging the runs and writing the report", active=0)
+    diagnose.keep(store, session.folder)
+    store.flush()
     report.write(session.folder)
     for path in (session.folder / "snapshots").glob("*.safetensors"):
         path.unlink()

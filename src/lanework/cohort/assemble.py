@@ -7,8 +7,9 @@ decided here; everything traced arrives later as `hypers`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from lanework.cohort.compiled import SAMPLE
 from lanework.cohort.step import FOLD, Problem, Watch
 from lanework.cohort.updates import groups_of, own_key
 from lanework.data import Dataset
-from lanework.health import activations
+from lanework.health import activations, answers
 from lanework.models.base import refuse
 from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
@@ -216,8 +217,17 @@ def problem(
         batch: Mapping[str, Array],
         sums: PyTree,
         hypers: Mapping[str, Array],
-        taps: dict[str, Array] | None = None,
     ) -> PyTree:
+        return add(sums, *answered(judged, params, state, batch, hypers))
+
+    def answered(
+        judged: models.Network,
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        hypers: Mapping[str, Array],
+        taps: dict[str, Array] | None = None,
+    ) -> tuple[Any, ...]:
         # What is switched on in training only: the metrics are those of the plain loss.
         plain = _at_evaluation(hypers, used)
         x = prepare(batch["x"])
@@ -226,9 +236,49 @@ def problem(
         )
         outputs, targets, weight = by_step(outputs, batch["y"], batch["weight"])
         losses = per_sample(outputs, targets, plain)
-        return add(sums, outputs, targets, losses, weight, plain)
+        return outputs, targets, losses, weight, plain
 
     watched = _watched(config.model, net, dataset)
+    look = _looking(config, dataset, watched, answered=partial(answered, shown), add=add)
+
+    return Problem(
+        net.init,
+        loss,
+        evaluate,
+        table.zero,
+        table.finish,
+        net.layer_names,
+        steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
+        observe=look.observe if watched else None,
+        zero_seen=look.zero,
+        finish_seen=look.finish,
+        seen_layers=tuple(layer.name for layer in watched),
+        tracked=tracked if is_tracked else None,
+        num_tracked=len(dataset.train) if is_tracked else 0,
+        terms=_terms(by_step) if config.train.reduction == "sum" else None,
+    )
+
+
+class _Looking(NamedTuple):
+    """How layers and answers are looked at on the way through an evaluation, see `Problem.observe`."""
+
+    observe: Callable[..., tuple[PyTree, PyTree]]
+    zero: Callable[[], PyTree]
+    finish: Callable[[PyTree], dict[str, Array]]
+
+
+def _looking(
+    config: RunConfig,
+    dataset: Dataset,
+    watched: Sequence[activations.Layer],
+    *,
+    answered: Callable[..., tuple[Any, ...]],
+    add: Callable[..., PyTree],
+) -> _Looking:
+    # Of a running text the answers are too many, and their shares tell nothing.
+    is_counted = dataset.task == "classification" and not dataset.input.is_stepwise
+    num_classes = max(1, len(dataset.classes)) if is_counted else 0
+    threshold = 0.5 if are_shares(config) else 0.0
 
     def observe(
         params: PyTree,
@@ -240,25 +290,21 @@ def problem(
         hypers: Mapping[str, Array],
     ) -> tuple[PyTree, PyTree]:
         taps: dict[str, Array] = {}
-        sums = judge(shown, params, state, batch, sums, hypers, taps)
-        return sums, activations.add(watched, seen, taps, weight=batch["weight"])
+        found = answered(params, state, batch, hypers, taps)
+        outputs, targets, _, weight, _ = found
+        layers, counts = seen
+        if is_counted:
+            guess = recipes.answers(outputs, threshold=threshold, num_classes=num_classes)
+            counts = answers.add(counts, guess, targets, weight=weight)
+        layers = activations.add(watched, layers, taps, weight=batch["weight"])
+        return add(sums, *found), (layers, counts)
 
-    return Problem(
-        net.init,
-        loss,
-        evaluate,
-        table.zero,
-        table.finish,
-        net.layer_names,
-        steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
-        observe=observe if watched else None,
-        zero_seen=lambda: activations.zero(watched),
-        finish_seen=lambda seen: activations.finish(watched, seen),
-        seen_layers=tuple(layer.name for layer in watched),
-        tracked=tracked if is_tracked else None,
-        num_tracked=len(dataset.train) if is_tracked else 0,
-        terms=_terms(by_step) if config.train.reduction == "sum" else None,
-    )
+    def finish(seen: PyTree) -> dict[str, Array]:
+        layers, counts = seen
+        told = answers.finish(counts) if is_counted else {}
+        return activations.finish(watched, layers) | told
+
+    return _Looking(observe, lambda: (activations.zero(watched), answers.zero(num_classes)), finish)
 
 
 def _metrics(

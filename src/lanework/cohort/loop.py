@@ -21,6 +21,7 @@ from lanework.cohort import lanes as lane_tools
 from lanework.cohort import streaming
 from lanework.cohort.compiled import Programs
 from lanework.cohort.step import Batches, Lane, Segment
+from lanework.health.series import loss_shape
 from lanework.store import Layers
 
 PyTree: TypeAlias = Any
@@ -438,8 +439,9 @@ def _end_segment(
     for slot in called:
         said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]))
         kept_back += _judge(cohort, slot, told, said, metrics, going, events)
+    looked = told.health and told.health | loss_shape(told.losses[:, :num_steps])
     health = [
-        *_layers(cohort, told.health, [s for s in going if _is_due(cohort, s, rules.health_every)]),
+        *_layers(cohort, looked, [s for s in going if _is_due(cohort, s, rules.health_every)]),
         *_layers(cohort, seen, [s for s in going if _is_due(cohort, s, rules.deep_every)]),
     ]
     if kept_back:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lanework.health import activations, deep, probes
+from lanework.health import activations, answers, deep, probes, series
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
         zero_sums: `() -> sums` before the first chunk.
         zero_seen: The same for what layers give.
         finish: `sums -> {metric: scalar}`.
-        finish_seen: `seen -> {statistic: [layer]}`.
+        finish_seen: `seen -> {statistic: [layer]}`; scalars tell of the whole network.
         layer_names: First-level names of `params`, in forward order.
         seen_layers: Those that `observe` looks at.
         steps_per_epoch: Steps after which samples get new keys.
@@ -69,7 +69,7 @@ class Problem(NamedTuple):
 
     def layers_of(self, statistic: str) -> tuple[str, ...]:
         """The layers that a recorded statistic tells of; an empty name for the network as a whole."""
-        if statistic in deep.WHOLE:
+        if statistic in (*deep.WHOLE, *answers.STATISTICS, *series.STATISTICS):
             return ("",)
         return self.seen_layers if statistic in activations.STATISTICS else self.layer_names
 
@@ -188,7 +188,7 @@ class Segment(NamedTuple):
         metrics: Metrics on the validation part after the last step; where an average is what counts, those of the weights
             themselves stand beside as `raw_...`.
         is_improved: Whether `Watch.metric` beat the best so far.
-        health: `{name: [layer]}` of the last step, empty when not monitored.
+        health: `{name: [layer]}` of the last step, scalars of the whole network; empty when not monitored.
         evaluations: Gradients computed since the first step; None for rules that compute one per step.
     """
 

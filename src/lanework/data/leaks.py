@@ -18,6 +18,7 @@ __all__ = [
     "capped_hint",
     "duplicate_hints",
     "giveaway_hints",
+    "giveaways",
     "group_hints",
     "id_hints",
     "raw_rows",
@@ -225,6 +226,23 @@ def giveaway_hints(
     Returns:
         One sentence for each such column.
     """
+    what = "accuracy" if num_classes else "R2 of its ranks"
+    found = giveaways(features, names, y=y, num_classes=num_classes, rows=rows)
+    return tuple(
+        f"Column '{name}' alone gives the target away ({what} {score:.3f}): is it known before the target is?"
+        for name, score in found
+    )
+
+
+def giveaways(
+    features: Table | Array,
+    names: tuple[str, ...],
+    *,
+    y: Array,
+    num_classes: int,
+    rows: Rows,
+) -> tuple[tuple[str, float], ...]:
+    """Columns that alone predict the target nearly perfectly, with their score; see `giveaway_hints`."""
     is_image = not isinstance(features, Table) and features.ndim != 2
     if is_image or len(rows) < _MIN_ROWS:
         return ()
@@ -236,19 +254,15 @@ def giveaway_hints(
         columns = [Column(name, "numeric", features[:, index]) for index, name in enumerate(names)]
     if not num_classes:
         y = _ranks(y)
-    hints = []
+    found = []
     for column in columns:
         first = _score(column, y, learn=half, judge=other, num_classes=num_classes)
         if first < _GIVEAWAY:
             continue
         second = _score(column, y, learn=other, judge=half, num_classes=num_classes)
         if second >= _GIVEAWAY:
-            what = "accuracy" if num_classes else "R2 of its ranks"
-            hints.append(
-                f"Column '{column.name}' alone gives the target away ({what} "
-                f"{(first + second) / 2:.3f}): is it known before the target is?"
-            )
-    return tuple(hints)
+            found.append((column.name, (first + second) / 2))
+    return tuple(found)
 
 
 def capped_hint(values: Array, name: str) -> tuple[str, ...]:

@@ -19,7 +19,13 @@ __all__ = ["BOUNDS", "STATISTICS", "Layer", "Sums", "add", "finish", "layers", "
 Array: TypeAlias = jax.Array
 Sums: TypeAlias = dict[str, dict[str, Array]]
 
-STATISTICS = ("activation_mean", "activation_std", "dead_share", "saturated_share")
+STATISTICS = (
+    "activation_mean",
+    "activation_std",
+    "dead_share",
+    "saturated_share",
+    "unit_spread",
+)
 """What `finish` tells of each layer."""
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "sigmoid": (0.0, 1.0),
@@ -72,7 +78,7 @@ def layers(
 
 def zero(watched: Sequence[Layer]) -> Sums:
     """Sums of no sample."""
-    scalars = ("count", "mean", "spread", "saturated")
+    scalars = ("count", "mean", "spread", "saturated", "across")
     return {
         layer.name: {name: jnp.zeros(()) for name in scalars} | {"peak": jnp.zeros((layer.units,))}
         for layer in watched
@@ -101,7 +107,8 @@ def finish(watched: Sequence[Layer], sums: Sums) -> dict[str, Array]:
     """`STATISTICS`, each [layer]; values that are not finite stay visible.
 
     `dead_share` is the share of units that were exactly 0 for every sample looked at, `saturated_share` that of all values within 2 %
-    of the range of a limit of their activation (0 where it has none).
+    of the range of a limit of their activation (0 where it has none). `unit_spread` is the spread across the units for one and the
+    same sample, root mean square over the samples: 0 where all units of a layer are copies of each other, NaN for a single one.
     """
     columns: dict[str, list[Array]] = {name: [] for name in STATISTICS}
     for layer in watched:
@@ -111,6 +118,9 @@ def finish(watched: Sequence[Layer], sums: Sums) -> dict[str, Array]:
         columns["activation_std"].append(jnp.sqrt(told["spread"] / count))
         columns["dead_share"].append(jnp.mean((told["peak"] == 0.0).astype(jnp.float32)))
         columns["saturated_share"].append(told["saturated"] / count)
+        # A single unit has nobody to be alike.
+        spread = jnp.sqrt(told["across"] / count) if layer.units > 1 else jnp.full((), jnp.nan)
+        columns["unit_spread"].append(spread)
     return {name: jnp.stack(column) for name, column in columns.items() if column}
 
 
@@ -137,6 +147,9 @@ def _add(
         "spread": before["spread"] + spread + jnp.square(apart) * before["count"] * share,
         "peak": jnp.maximum(before["peak"], jnp.max(jnp.abs(shown), axis=axes)),
         "saturated": before["saturated"],
+        # Around each sample's own mean over the units, so that copies give 0 and not a rounding error.
+        "across": before["across"]
+        + jnp.sum(jnp.square(shown - jnp.mean(shown, axis=-1, keepdims=True)) * each),
     }
     if bounds is not None:
         low, high = bounds

@@ -72,6 +72,8 @@ CAUSES: Final[Mapping[str, Cause]] = {
             "vanishing_gradients",
             "batch_too_small",
             "clipping_too_much",
+            "overfitting",
+            "too_many_epochs",
         ),
     ),
     "rate_too_low": Cause(
@@ -272,7 +274,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "too_many_epochs": Cause(
         "Far more epochs than needed",
         "The best state came early; everything after it was spent for nothing.",
-        "The best evaluation lies in the first tenth of the training.",
+        "The best evaluation lies in the first seventh of the training, and it got worse since.",
         ("fewer_epochs", "stop_early"),
         _PLAYBOOK,
     ),

@@ -125,22 +125,25 @@ class DataFacts:
         feature_std_min: Smallest standard deviation of a feature that varies.
         feature_std_max: Largest standard deviation of a feature.
         feature_rms: Root mean square over all inputs of the training part; about 1 after standardising.
-        val_shift: Largest distance of a feature's validation mean from its training mean, in training standard
-            deviations (median over the features where many differ by chance).
+        val_shift: Median over the features of the distance between validation and training mean, in training standard
+            deviations.
         val_scale: Median over the features of validation spread / training spread; 1 where they are prepared alike.
         target_mean: Mean of the regression target as it is trained on.
         target_std: Its standard deviation.
         target_min: Its smallest value.
         target_max: Its largest value.
+        target_values: How many different values the regression target has in training; 0 where not known.
         num_non_finite: Numbers among inputs and targets that are not finite.
         shared_rows: Share of the validation samples that also stand in training, with their inputs and target.
         leak_column: Name of the column that alone tells the target; empty where none does.
         leak_score: How well it does: AUC or R2 of that column alone.
         order_signal: How far targets are sorted in the order of the training part, in [0, 1]: correlation ratio of the target
             with its place (0 for a shuffled part).
-        linear_score: Accuracy or R2 on validation of a linear model fitted on the training part by least squares; tells whether
-            the inputs know anything of the target.
-        linear_chance: What an answer without inputs would reach on that score.
+        simple_score: Accuracy or R2 on validation of the better of two simple models, least squares and five nearest neighbours,
+            each learned on one half of the training part: whether the inputs know anything of the target.
+        simple_train_score: The same models judged on the half they were not learned on; lower than on validation where
+            training labels are worse.
+        simple_chance: What an answer without inputs reaches on that score.
     """
 
     task: str = ""
@@ -162,13 +165,15 @@ class DataFacts:
     target_std: float = math.nan
     target_min: float = math.nan
     target_max: float = math.nan
+    target_values: int = 0
     num_non_finite: int = 0
     shared_rows: float = 0.0
     leak_column: str = ""
     leak_score: float = math.nan
     order_signal: float = math.nan
-    linear_score: float = math.nan
-    linear_chance: float = math.nan
+    simple_score: float = math.nan
+    simple_train_score: float = math.nan
+    simple_chance: float = math.nan
 
     @property
     def chance_accuracy(self) -> float:
@@ -192,18 +197,16 @@ class NetFacts:
     Attributes:
         num_parameters: Trained numbers; 0 where not known.
         num_outputs: Units of the last layer; 0 where not known.
+        usual_outputs: Units that data and loss ask for; 0 where not known.
         loss: Name of the loss, as in the catalogue; empty for an own one.
         has_batch_norm: Whether it normalises over the batch.
-        start_stds: Standard deviation over units and samples of what each layer gave before the first step, by layer name.
-        start_spread: The same across the units of a layer only (0 where all units give the same).
     """
 
     num_parameters: int = 0
     num_outputs: int = 0
+    usual_outputs: int = 0
     loss: str = ""
     has_batch_norm: bool = False
-    start_stds: Mapping[str, float] = field(default_factory=dict)
-    start_spread: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,10 +218,11 @@ class RunRecord:
             "train": ...}`; empty parts where it is not known (own loops).
         curves: Numbers by name: `train_loss` (mean of the steps since the last record), `train_loss_std` (spread of the steps
             around their trend), `train_loss_begin` and `train_loss_end` (mean of the first and last tenth of them),
-            `val_loss`, `val_accuracy`, `val_r2`, `predicted_share` (share of the classes ever predicted in validation),
-            `clipped_share`, `grad_norm_p90`, `penalty_share`, ...
+            `val_loss`, `val_accuracy`, `val_r2`, `predicted_share` (share of the classes that are ever answered in validation),
+            `commonest_answer` (share of the validation samples that get the commonest answer), `clipped_share`, `grad_norm_p90`.
         layers: Statistics by name: `grad_norm`, `param_norm`, `update_ratio`, `activation_mean`, `activation_std`, `dead_share`,
-            `saturated_share`, ...
+            `saturated_share`, `unit_spread` (spread across the units of a layer for one and the same sample, root mean square
+            over the samples: 0 where all units are copies of each other).
         events: What happened, in order.
         data: Facts of the data.
         net: Facts of the network.

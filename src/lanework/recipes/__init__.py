@@ -28,7 +28,7 @@ from lanework.recipes.groups import (
     without_frozen,
 )
 from lanework.recipes.losses import LOSSES, Loss, class_weighted, loss
-from lanework.recipes.metrics import Metrics, metrics
+from lanework.recipes.metrics import Metrics, answers, metrics
 from lanework.recipes.noise import gradient_noise, input_noise, weight_noise
 from lanework.recipes.penalties import (
     decay_update,
@@ -54,6 +54,7 @@ __all__ = [
     "Metrics",
     "Rule",
     "Schedule",
+    "answers",
     "augmentation",
     "average",
     "class_weighted",

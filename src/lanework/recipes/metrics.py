@@ -105,8 +105,14 @@ def _zero_classes() -> Sums:
     return {name: jnp.zeros(()) for name in ("weight", "loss", "correct")}
 
 
-def _answers(outputs: Array, *, threshold: float, num_classes: int) -> Array:
-    """The class that each row of outputs means, [batch]; outputs beyond the classes are no answers."""
+def answers(outputs: Array, *, threshold: float, num_classes: int) -> Array:
+    """The class that each row of outputs means, [batch]; outputs beyond the classes are no answers.
+
+    Args:
+        outputs: [batch, output].
+        threshold: As in `metrics`.
+        num_classes: Number of classes.
+    """
     if outputs.shape[-1] > 1:
         return jnp.argmax(outputs[:, :num_classes], axis=-1)
     if num_classes > 2 and threshold > 0:
@@ -119,7 +125,7 @@ def _classifier(
     threshold: float, num_classes: int
 ) -> Callable[[Sums, Array, Array, Array, Array], Sums]:
     def add(sums: Sums, outputs: Array, targets: Array, losses: Array, weights: Array) -> Sums:
-        guess = _answers(outputs, threshold=threshold, num_classes=num_classes)
+        guess = answers(outputs, threshold=threshold, num_classes=num_classes)
         is_right = (guess.astype(targets.dtype) == targets).astype(losses.dtype)
         return {
             "weight": sums["weight"] + jnp.sum(weights),

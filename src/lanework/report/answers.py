@@ -15,6 +15,7 @@ import numpy as np
 
 from lanework.report import units
 from lanework.report.facts import MIN_TESTED_SEEDS, ArmFacts, Edge, Facts, LevelFacts, RunFacts
+from lanework.report.health_facts import Found, badness
 from lanework.stats import Place
 
 STANDINGS: Final = {
@@ -39,7 +40,7 @@ class Trouble:
     """One thing that went wrong or that needs a look.
 
     Attributes:
-        kind: ``diverged``, ``healed``, ``chance``, ``failed``, ``incomplete``, ``edge``, ``seeds``, ``clipping`` or
+        kind: ``sick-fail``, ``sick-warn`` (what rules found), ``diverged``, ``healed``, ``chance``, ``failed``, ``incomplete``, ``edge``, ``seeds``, ``clipping`` or
             ``warning``.
         title: A few words with a count.
         text: Where, and what it means.
@@ -75,8 +76,27 @@ def answer(facts: Facts) -> Answer:
 def summary_lines(facts: Facts) -> tuple[str, ...]:
     """The findings as plain lines for a terminal: title, sentences, then the troubles."""
     found = answer(facts)
-    troubles = (f"{item.title}: {item.text}" for item in found.troubles)
-    return (found.title, *found.lead, *([found.test] if found.test else []), *troubles)
+    others = [item for item in found.troubles if not item.kind.startswith("sick-")]
+    troubles = (f"{item.title}: {item.text}" for item in others)
+    test = [found.test] if found.test else []
+    return (found.title, *found.lead, *test, *_sick_lines(facts), *troubles)
+
+
+def _sick_lines(facts: Facts) -> list[str]:
+    """How many runs are sick, and of what, in one line; none where nothing was found."""
+    if not facts.sick:
+        return []
+    runs = len({row.run for row in facts.findings})
+    causes: dict[str, tuple[str, int]] = {}
+    for items in facts.sick.values():
+        title, count = causes.get(items[0].row.code, (items[0].title, 0))
+        causes[items[0].row.code] = title, count + items[0].num_runs
+    told = [f"{title.lower()} ({units.counted(count, 'run')})" for title, count in causes.values()]
+    more = f", and {len(told) - MAX_SICK} more" if len(told) > MAX_SICK else ""
+    return [
+        f"Sick: {runs} of {units.counted(len(facts.runs), 'run')}: {', '.join(told[:MAX_SICK])}{more}. "
+        "lanework diagnose FOLDER says why, and what helps."
+    ]
 
 
 def recipe_text(level: LevelFacts) -> str:
@@ -351,7 +371,36 @@ def _troubles(facts: Facts) -> list[Trouble]:
                 "Differences between recipes may be luck. With seeds: 5 the report can tell.",
             )
         )
-    return [*found, *_warnings(facts), *_clipping(facts), *_edge_troubles(facts)]
+    return [*_sick(facts), *found, *_warnings(facts), *_clipping(facts), *_edge_troubles(facts)]
+
+
+MAX_SICK = 4
+
+
+def _sick(facts: Facts) -> list[Trouble]:
+    """What is the matter with which recipes: one line for each cause, worst first."""
+    by_cause: dict[str, list[Found]] = defaultdict(list)
+    names: dict[str, list[str]] = defaultdict(list)
+    for arm, items in facts.sick.items():
+        # The first is the root; what stands beside it is told in the section of health.
+        by_cause[items[0].row.code].append(items[0])
+        names[items[0].row.code].append(facts.arm(arm).label)
+    found = []
+    for code, same in list(by_cause.items())[:MAX_SICK]:
+        worst = min(same, key=lambda item: badness(item.row))
+        runs = sum(item.num_runs for item in same)
+        where = units.listed([*names[code][:3], *(["others"] if len(names[code]) > 3 else [])])
+        helps = f" What helps first: {worst.remedies[0]}." if worst.remedies else ""
+        whose = "" if len(facts.arms) == 1 else f"{where}: "
+        title = f"{worst.title} ({units.counted(runs, 'run')})"
+        found.append(
+            Trouble(f"sick-{worst.row.level}", title, f"{whose}{worst.row.sentence}{helps}")
+        )
+    left = len(by_cause) - len(found)
+    if left > 0:
+        text = "The section on health tells all of them, and so does lanework diagnose."
+        found.append(Trouble("sick-warn", f"{units.counted(left, 'more cause')} of trouble", text))
+    return found
 
 
 def _warnings(facts: Facts) -> list[Trouble]:

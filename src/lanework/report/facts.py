@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from lanework.report import units
+from lanework.report import health_facts, units
+from lanework.report.health_facts import Found, RunHealth
 from lanework.stats import (
     Direction,
     Floats,
@@ -28,7 +29,7 @@ from lanework.stats import (
     mean_interval,
     rank_arms,
 )
-from lanework.store import Event, RunResult, RunRow, Store
+from lanework.store import Event, FindingRow, RunResult, RunRow, Store
 
 MAX_CURVE_ARMS: Final = 60
 MIN_TESTED_SEEDS: Final = 3  # with fewer, nothing is said about the size of the noise
@@ -289,6 +290,10 @@ class Facts:
         timings: Where the time went, as recorded.
         folds: Cross-validation, None for none; then values are compared over folds.
         starts: What the weights of each network start from, as recorded.
+        findings: What is the matter with which run, by run, worst first.
+        causes: Words for the causes that were found, as recorded; None where nothing was judged yet.
+        sick: What is the matter by recipe, the worst recipe first, each cause once.
+        watched: What was recorded of the layers of a few runs, sick ones first.
     """
 
     study: str
@@ -311,6 +316,10 @@ class Facts:
     timings: Mapping[str, Any]
     folds: Folds | None = None
     starts: tuple[Mapping[str, Any], ...] = ()
+    findings: tuple[FindingRow, ...] = ()
+    causes: Mapping[str, Any] | None = None
+    sick: Mapping[int, tuple[Found, ...]] = field(default_factory=dict)
+    watched: tuple[RunHealth, ...] = ()
 
     @property
     def noun(self) -> str:
@@ -380,6 +389,8 @@ def read_facts(folder: Path) -> Facts:
         folds = _folds(data) if any(row.fold is not None for row in planned) else None
         arms, levels = _compare(planned, runs, metric, factors, folds)
         curves = _curves(store, arms, levels, runs, folds)
+        findings, causes = store.findings(), store.meta("causes")
+        sick, watched = _health(store, findings, _mapping(causes), arms, runs, metric)
         return Facts(
             study=str(study.get("study") or Path(folder).resolve().name),
             notes=str(study.get("notes") or ""),
@@ -401,7 +412,32 @@ def read_facts(folder: Path) -> Facts:
             starts=tuple(map(_mapping, _items(store.meta("starts")))),
             timings=_mapping(store.meta("timings")),
             folds=folds,
+            findings=findings,
+            causes=causes,
+            sick=sick,
+            watched=watched,
         )
+
+
+def _health(
+    store: Store,
+    findings: Sequence[FindingRow],
+    causes: Mapping[str, Any],
+    arms: Sequence[ArmFacts],
+    runs: Sequence[RunFacts],
+    metric: Metric,
+) -> tuple[dict[int, tuple[Found, ...]], tuple[RunHealth, ...]]:
+    """What is the matter by recipe, worst first, and the layers of a few runs."""
+    by_arm = health_facts.grouped(findings, {run.run: run.arm for run in runs}, causes)
+    order = sorted(by_arm, key=lambda arm: health_facts.badness(by_arm[arm][0].row))
+    sign = 1.0 if metric.direction == "max" else -1.0
+    ended = sorted(
+        (run for run in runs if run.value is not None), key=lambda r: sign * (r.value or 0.0)
+    )
+    best = {run.arm: run.run for run in ended}
+    shown = health_facts.shown_runs(by_arm, [arm.arm for arm in arms], best)
+    watched = [health_facts.run_health(store, run) for run in shown]
+    return {arm: by_arm[arm] for arm in order}, tuple(one for one in watched if one.layers)
 
 
 # ---- the metric ----------------------------------------------------------------------------

@@ -20,6 +20,8 @@ MAX_LANE_ROWS: Final = 14
 DENSE_COLUMNS: Final = 12
 MAX_AXIS_LETTERS: Final = 32
 MARKS: Final = {
+    "sick-fail": sign("bad", "\u00d7"),
+    "sick-warn": sign("warn", "!"),
     "diverged": sign("bad", "\u00d7"),
     "failed": sign("bad", "\u00d7"),
     "chance": sign("warn", "?"),

@@ -17,6 +17,7 @@ from lanework.report.curves import CurveFigure, curve_figure
 from lanework.report.facts import Facts
 from lanework.report.figures import Figure
 from lanework.report.first import first_screen
+from lanework.report.health import health_figures, health_section
 from lanework.report.heat import heat_figures
 from lanework.report.html import island, text
 from lanework.report.rates import rate_figure
@@ -43,11 +44,12 @@ def page(facts: Facts) -> str:
     """
     rates = rate_figure(facts)
     heats = heat_figures(facts)
-    curves = curve_figure(facts)
+    curves, health = curve_figure(facts), health_figures(facts)
     body = [
         ("answer", "Answer", first_screen(facts)),
         ("curves", "Curves", _curve_section(curves, facts.noun)),
         ("factors", "Factors", _factor_section([*([rates] if rates else []), *heats])),
+        ("health", "Health", _health_section(facts)),
         ("arms", "Recipes", _arms_section(facts)),
         ("runs", "Runs", sections.section("runs", "Runs", "", sections.runs(facts))),
         ("data", "Data", sections.section("data", "Data", "", sections.data(facts))),
@@ -63,7 +65,7 @@ def page(facts: Facts) -> str:
         links=links,
         body="".join(html for _, _, html in shown),
         footer=_footer(facts),
-        data=_islands([*([rates] if rates else []), *heats], curves),
+        data=_islands([*([rates] if rates else []), *heats], health, curves),
     )
 
 
@@ -108,10 +110,16 @@ def _style() -> str:
     )
 
 
-def _islands(items: Sequence[Figure], curves: CurveFigure | None) -> str:
+def _islands(items: Sequence[Figure], health: Sequence[Figure], curves: CurveFigure | None) -> str:
     charts = {
         f"{item.name}-{index}": figures.without_legends(panel.spec)
         for item in items
+        for index, panel in enumerate(item.panels)
+    }
+    # Colours mean another thing in each of these charts: they keep their own legends.
+    charts |= {
+        f"{item.name}-{index}": panel.spec
+        for item in health
         for index, panel in enumerate(item.panels)
     }
     parts = [island("data-config", figures.config()), island("data-charts", charts)]
@@ -148,6 +156,11 @@ def _curve_section(item: CurveFigure | None, noun: str) -> str:
 def _factor_section(items: Sequence[Figure]) -> str:
     body = "".join(sections.figure(item) for item in items)
     return sections.section("factors", "What each factor does", "", body)
+
+
+def _health_section(facts: Facts) -> str:
+    about = "What rules over the records found, root causes first. <code>lanework diagnose FOLDER</code> says the same in a terminal."
+    return sections.section("health", "Health", about, health_section(facts))
 
 
 def _arms_section(facts: Facts) -> str:

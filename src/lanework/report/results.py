@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lanework.report.answers import answer
 from lanework.report.facts import ArmFacts, Facts, LevelFacts, RunFacts
 from lanework.stats import Interval, Place
+from lanework.store import FindingRow
 
 SCHEMA_VERSION: Final = 1
 
@@ -46,6 +47,9 @@ def results(facts: Facts) -> dict[str, Any]:
     """The results as plain data; see ``docs/reference/results.md`` for every key."""
     found = answer(facts)
     metric = facts.metric
+    by_run: dict[int, list[FindingRow]] = {}
+    for row in facts.findings:
+        by_run.setdefault(row.run, []).append(row)
     return {
         "schema_version": SCHEMA_VERSION,
         "study": {
@@ -74,7 +78,7 @@ def results(facts: Facts) -> dict[str, Any]:
         },
         "groups": [_group(level) for level in facts.levels],
         "arms": [_arm(arm) for arm in facts.arms],
-        "runs": [_run(run) for run in facts.runs],
+        "runs": [_run(run, by_run.get(run.run, ())) for run in facts.runs],
         "events": [event._asdict() for event in facts.events],
         "data": facts.datasets,
         "plan": facts.plan,
@@ -133,7 +137,7 @@ def _interval(interval: Interval) -> dict[str, Any] | None:
     return interval._asdict()
 
 
-def _run(run: RunFacts) -> dict[str, Any]:
+def _run(run: RunFacts, findings: Sequence[FindingRow]) -> dict[str, Any]:
     splits: dict[str, dict[str, float]] = {}
     for name, value in run.metrics.items():
         part, _, quantity = name.partition("_")
@@ -152,6 +156,10 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "seconds": run.seconds,
         "test_seconds": run.test_seconds,
         "metrics": splits,
+        "findings": [
+            {name: value for name, value in row._asdict().items() if name != "run"}
+            for row in findings
+        ],
     }
 
 

@@ -22,8 +22,25 @@
       })
       .catch((error) => fail(place, error));
 
-  for (const place of document.querySelectorAll(".chart[data-chart]")) {
-    draw(place, charts[place.dataset.chart]);
+  const drawIn = (box) => {
+    for (const place of box.querySelectorAll(".chart[data-chart]:not([data-drawn])")) {
+      // What is hidden has no width yet: it is drawn when it is shown.
+      if (!place.closest("[hidden]")) draw(place, charts[place.dataset.chart]);
+    }
+  };
+  drawIn(document);
+
+  // ---- layers by time: one run at a time --------------------------------------------------------
+  const chosen = document.getElementById("health-choice");
+  if (chosen) {
+    const show = () => {
+      for (const box of document.querySelectorAll("[data-health]")) {
+        box.hidden = box.dataset.health !== chosen.value;
+        drawIn(box);
+      }
+    };
+    chosen.addEventListener("change", show);
+    show();
   }
 
   // ---- learning curves: metric, set of lines, single seeds, single lines, zoom -----------------
