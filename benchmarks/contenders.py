@@ -140,10 +140,11 @@ def _measured(outcome: Outcome) -> dict[str, object]:
 
 def read_segments(segments: list[dict[str, float]], place: Workplace) -> dict[str, object]:
     """Time of training with its validation, and the samples trained on in that time."""
-    rows = json.loads((place.folder / "work.json").read_text())["rows"]
+    work = json.loads((place.folder / "work.json").read_text())
+    samples = work["rows"]["train"] * work["segment_epochs"]
     return {
         "training_s": sum(segment["seconds"] for segment in segments) or None,
-        "training_samples": sum(segment["lanes"] * rows["train"] for segment in segments),
+        "training_samples": sum(segment["lanes"] * samples for segment in segments),
     }
 
 

@@ -66,6 +66,7 @@ def main() -> None:
     }
     work |= {"num_runs": len(runs), "rows": sizes, "input_shape": list(dataset.input.shape)}
     work["num_classes"] = dataset.num_outputs
+    work["segment_epochs"] = first.train.eval_every
     work["flops_per_sample"] = flops_per_sample(work)
     (folder / "work.json").write_text(json.dumps(work))
 

@@ -47,12 +47,14 @@ def write(folder: Path, size: Size) -> None:
     means = 0.1 * rng.standard_normal((CLASSES, size.columns)).astype(np.float32)
     noise = rng.standard_normal((5000, size.columns)).astype(np.float32)
     shape = (size.rows, size.columns)
-    x = np.lib.format.open_memmap(folder / "x.npy", mode="w+", dtype=np.float32, shape=shape)
-    for first in range(0, size.rows, 4096):
-        labels = y[first : first + 4096]
-        start = int(rng.integers(0, len(noise) - len(labels) + 1))
-        x[first : first + 4096] = means[labels] + noise[start : start + len(labels)]
-    x.flush()
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    # Not through a mapping: its pages would be the peak of this process, and Linux hands that on to those it starts.
+    with (folder / "x.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        for first in range(0, size.rows, 4096):
+            labels = y[first : first + 4096]
+            start = int(rng.integers(0, len(noise) - len(labels) + 1))
+            file.write((means[labels] + noise[start : start + len(labels)]).tobytes())
     np.save(folder / "y.npy", y)
 
 
