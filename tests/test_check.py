@@ -19,10 +19,11 @@ from flax import nnx
 
 import lanework
 from lanework import models, recipes
-from lanework.api.check import label
+from lanework.api.check import affordable
+from lanework.api.check_items import label
 from lanework.cohort import gating
 from lanework.errors import SpecError
-from lanework.health import gate, gradients, judge, judge_data
+from lanework.health import gate, gradients, judge, judge_data, judge_training
 from lanework.models.base import Taps
 from lanework.store import Store
 from tests.helpers import lanework as command
@@ -200,7 +201,7 @@ def test_a_right_gradient_agrees_to_many_digits_and_a_wrong_one_does_not(sound: 
     # By rows: inputs, first/bias, first/kernel, last/bias, last/kernel; the fault lies before the first layer.
     assert bad["error"][:3].max() > 0.3
     assert bad["error"][3:].max() < 1e-6
-    item = judge.gradient({"first/kernel": 0.5}, num_kinks=0, num_entries=4, bits=64)
+    item = judge_training.gradient({"first/kernel": 0.5}, num_kinks=0, num_entries=4, bits=64)
     assert item.level == "fail"
     assert "first/kernel is wrong" in item.sentence
 
@@ -227,10 +228,15 @@ def test_a_network_that_casts_down_is_told_and_judged_by_wider_bands() -> None:
     told = checked(one, step=gradients.COARSE_STEP)
     error = told["error"][~told["is_kink"]].max()
     assert (
-        judge.gradient({"all": float(error)}, num_kinks=0, num_entries=4, bits=32).level == "pass"
+        judge_training.gradient({"all": float(error)}, num_kinks=0, num_entries=4, bits=32).level
+        == "pass"
     )
-    assert judge.gradient({"all": 0.5}, num_kinks=0, num_entries=4, bits=32).level == "fail"
-    assert judge.gradient({"all": 1e-3}, num_kinks=0, num_entries=4, bits=64).level == "warn"
+    assert (
+        judge_training.gradient({"all": 0.5}, num_kinks=0, num_entries=4, bits=32).level == "fail"
+    )
+    assert (
+        judge_training.gradient({"all": 1e-3}, num_kinks=0, num_entries=4, bits=64).level == "warn"
+    )
 
 
 # ---- the network at its start ----------------------------------------------------------------
@@ -282,7 +288,7 @@ def test_outputs_that_cannot_reach_a_numeric_target_are_caught() -> None:
 def test_samples_that_see_their_batch_are_caught(sound_look: dict[str, Any]) -> None:
     def item(look: dict[str, Any], *, has_statistics: bool = False) -> judge.Item:
         both = {name: float(value) for name, value in look["mixing"].items()}
-        return judge.batch_mixing(**both, has_statistics=has_statistics)
+        return judge_training.batch_mixing(**both, has_statistics=has_statistics)
 
     assert item(sound_look).level == "pass"
     assert item(looked(case("mixing"))).level == "fail"
@@ -303,12 +309,16 @@ def test_mixing_is_found_by_exchanging_samples_where_inputs_have_no_gradient() -
         )
         told = gating.call(function, arguments, identity=None, device=jax.devices()[0])
         seen.append(float(told["mixing"]["evaluation"][0]))
-    assert seen[0] <= judge.MIXED < seen[1]
+    assert seen[0] <= judge_training.MIXED < seen[1]
 
 
-def modes_of(look: dict[str, Any], training: float = 0.1, evaluation: float = 0.1) -> judge.Item:
+def modes_of(
+    look: dict[str, Any], training: float | None = 0.1, evaluation: float | None = 0.1
+) -> judge.Item:
     noise, loudness = float(look["noise"]), float(look["loudness"])
-    return judge.modes(judge.Modes(noise, loudness, training, evaluation, 1.0, False))
+    return judge_training.modes(
+        judge_training.Modes(noise, loudness, training, evaluation, 1.0, False)
+    )
 
 
 @pytest.mark.slow
@@ -319,6 +329,8 @@ def test_dropout_that_stays_on_at_evaluation_is_caught(sound_look: dict[str, Any
     assert found.level == "fail"
     assert "random" in found.sentence
     assert modes_of(sound_look, 0.1, 5.0).level == "warn"
+    assert modes_of(sound_look, None, None).level == "pass"
+    assert "random" in modes_of(looked(case("dropout")), None, None).sentence
 
 
 def test_signals_that_vanish_or_explode_are_told() -> None:
@@ -339,7 +351,7 @@ def test_a_sound_network_learns_a_handful_and_one_with_a_softmax_too_many_does_n
     sound_training: dict[str, Any],
 ) -> None:
     def item(told: dict[str, Any]) -> judge.Item:
-        return judge.overfit(
+        return judge_training.overfit(
             start=math.log(CLASSES),
             end=float(told["training"][0]),
             is_falling=False,
@@ -355,12 +367,22 @@ def test_a_sound_network_learns_a_handful_and_one_with_a_softmax_too_many_does_n
 def test_inputs_must_matter(sound_training: dict[str, Any], sound_look: dict[str, Any]) -> None:
     def item(told: dict[str, Any], look: dict[str, Any]) -> judge.Item:
         real, zeroed = (float(value) for value in told["training"][1:])
-        return judge.inputs_matter(
+        return judge_training.inputs_matter(
             real=real, zeroed=zeroed, spread=float(look["spread"]), num_steps=150
         )
 
     assert item(sound_training, sound_look).level == "pass"
     assert item(*reversed(blind())).level == "fail"
+
+
+def test_a_few_first_steps_tell_what_moves_and_what_stays_alike(
+    sound_look: dict[str, Any],
+) -> None:
+    assert not sound_look["steps"]["twins"].any()
+    assert (sound_look["steps"]["moved"] > 0).all()
+    zeros = looked(case("zeros"))["steps"]
+    assert zeros["twins"][0, 1]
+    assert zeros["moved"][0, 1] == 0.0
 
 
 def test_zero_weights_leave_all_units_alike(sound_training: dict[str, Any]) -> None:
@@ -375,16 +397,27 @@ def test_zero_weights_leave_all_units_alike(sound_training: dict[str, Any]) -> N
 
 
 def test_courses_at_some_rates() -> None:
-    sound = judge.Course(0.1, 2.3, 2.3, 0.5)
+    sound = judge_training.Course(0.1, 2.3, 2.3, 0.5)
     lost, risen = replace(sound, end=math.nan), replace(sound, peak=90.0, end=5.0)
-    assert judge.stability([{1.0: sound, 2.0: sound, 5.0: sound}], num_steps=50).level == "pass"
-    assert judge.stability([{1.0: sound, 2.0: sound, 5.0: lost}], num_steps=50).level == "pass"
-    assert judge.stability([{1.0: sound, 2.0: risen, 5.0: lost}], num_steps=50).level == "warn"
-    assert judge.stability([{1.0: risen, 2.0: lost, 5.0: lost}], num_steps=50).level == "fail"
+    assert (
+        judge_training.stability([{1.0: sound, 2.0: sound, 5.0: sound}], num_steps=50).level
+        == "pass"
+    )
+    assert (
+        judge_training.stability([{1.0: sound, 2.0: sound, 5.0: lost}], num_steps=50).level
+        == "pass"
+    )
+    assert (
+        judge_training.stability([{1.0: sound, 2.0: risen, 5.0: lost}], num_steps=50).level
+        == "warn"
+    )
+    assert (
+        judge_training.stability([{1.0: risen, 2.0: lost, 5.0: lost}], num_steps=50).level == "fail"
+    )
     stuck = replace(sound, peak=40.0, end=2.1)  # went up and came back to chance only
-    assert judge.stability([{1.0: stuck}], num_steps=50).level == "fail"
+    assert judge_training.stability([{1.0: stuck}], num_steps=50).level == "fail"
     # Where rates are compared, some may be too high.
-    several = judge.stability([{1.0: sound}, {1.0: replace(lost, rate=9.0)}], num_steps=50)
+    several = judge_training.stability([{1.0: sound}, {1.0: replace(lost, rate=9.0)}], num_steps=50)
     assert several.level == "pass"
     assert "1 of 2 rates" in several.sentence
 
@@ -422,10 +455,10 @@ def test_levels_of_data(item: judge.Item, level: str) -> None:
 
 
 def test_penalties_and_bias() -> None:
-    assert judge.penalty(value=0.1, loss=2.3, error=1e-9).level == "pass"
-    assert judge.penalty(value=0.0, loss=2.3, error=0.0).level == "fail"
-    assert judge.penalty(value=50.0, loss=2.3, error=0.0).level == "warn"
-    assert judge.penalty(value=0.1, loss=2.3, error=0.5).level == "fail"
+    assert judge_training.penalty(value=0.1, loss=2.3, error=1e-9).level == "pass"
+    assert judge_training.penalty(value=0.0, loss=2.3, error=0.0).level == "fail"
+    assert judge_training.penalty(value=50.0, loss=2.3, error=0.0).level == "warn"
+    assert judge_training.penalty(value=0.1, loss=2.3, error=0.5).level == "fail"
     rare = judge.output_bias(loss=0.7, neutral=0.693, prior=0.06, is_regression=False)
     assert rare.level == "warn"
     assert "base_rate" in rare.advice
@@ -495,6 +528,107 @@ def test_run_tells_what_failed_trains_nevertheless_and_refuses_when_strict(tmp_p
         events = [event.text for event in store.events() if event.kind == "warning"]
     assert any(item["level"] == "fail" for item in stored["items"])
     assert any("Check of symmetry" in text for text in events)
+
+
+CHEAP = {
+    "initial_loss",
+    "output_bias",
+    "outputs",
+    "symmetry",
+    "layer_variance",
+    "batch_mixing",
+    "modes",
+}
+DEAR = {"overfit", "inputs_matter", "gradient", "regularisation", "stability"}
+
+
+def test_a_run_looks_at_what_is_cheap_and_says_what_it_left_out(tmp_path: Path) -> None:
+    told: list[Any] = []
+    sick = study(model={"net": "mlp", "hidden": [8], "init": "zeros"}, train={"epochs": 1})
+    results = sick.run(tmp_path / "run", check=None, on_check=told.append)
+    names = {item.name for item in told[0].items}
+    assert names >= {*CHEAP, "labels", "input_scale"}
+    assert not names & DEAR
+    assert set(told[0].left_out) == DEAR
+    assert {item.name for item in told[0].failed} == {"symmetry"}
+    assert "lanework check looks at all" in told[0].summary()
+    written = json.loads((results.folder / "results.json").read_text())["check"]
+    assert {item["name"] for item in written["items"]} == names
+    assert set(written["left_out"]) == DEAR
+    page = (results.folder / "report.html").read_text()
+    assert "Check before training" in page
+    assert "Use random" not in page
+    assert all(item.sentence.split(":")[0] in page for item in told[0].failed)
+    with Store(results.folder, create=False) as store:
+        events = [event.text for event in store.events() if event.kind == "warning"]
+    assert any("Check of symmetry" in text for text in events)
+
+
+def test_the_dear_items_join_in_where_the_study_is_long_enough() -> None:
+    whole = affordable(1e6, num_groups=3)
+    assert whole == {"look", "stability", "trained", "slopes"}
+    assert affordable(1.0, num_groups=1) == {"look"}
+    for seconds in np.geomspace(1.0, 1e5, 30):
+        assert affordable(float(seconds), num_groups=2) <= affordable(2.0 * seconds, num_groups=2)
+
+
+def test_a_long_study_gets_the_whole_gate_by_the_programs_that_train_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanework.api.check.BUDGET_SHARE", 1e9)
+    told: list[Any] = []
+    plain = study(train={"epochs": 2, "batch_size": 16, "l2": 1e-4}).run(tmp_path / "a")
+    checked = study(train={"epochs": 2, "batch_size": 16, "l2": 1e-4}).run(
+        tmp_path / "b", check=None, on_check=told.append
+    )
+    assert told[0].left_out == ()
+    assert {item.name for item in told[0].items} >= CHEAP | DEAR
+    assert plain.frame()["val_loss"].tolist() == checked.frame()["val_loss"].tolist()
+
+
+def test_networks_that_fill_the_memory_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanework.api.check.MEMORY_SHARE", 0.0)
+    told: list[Any] = []
+    study(train={"epochs": 1}).run(tmp_path / "run", check=None, on_check=told.append)
+    assert set(told[0].left_out) == CHEAP | DEAR
+    assert {item.name for item in told[0].items} >= {"labels", "input_scale"}
+
+
+def test_a_network_that_trains_but_does_not_bear_the_gate_trains(tmp_path: Path) -> None:
+    class Picky(Net):
+        def __call__(self, x: jax.Array) -> jax.Array:
+            if x.shape[0] == 32:
+                raise ValueError("never 32 samples")
+            return super().__call__(x)
+
+    told: list[Any] = []
+    results = lanework.Study(
+        study="picky", data=(X, LABELS), model=Picky, train={"epochs": 1, "batch_size": 16}
+    ).run(tmp_path / "run", check=None, on_check=told.append)
+    assert told == []
+    with Store(results.folder, create=False) as store:
+        texts = [event.text for event in store.events() if event.kind == "warning"]
+    assert any("could not be made: never 32 samples" in text for text in texts)
+
+
+def test_the_command_prints_what_is_not_as_it_should_be_unless_told_not_to(tmp_path: Path) -> None:
+    text = "study: {}\ndata: {{source: iris}}\nmodel: {{net: mlp, hidden: [8], init: {}}}\ntrain: {{epochs: 1}}\n"
+    for name, init in (("sick", "zeros"), ("well", "auto")):
+        (tmp_path / f"{name}.yaml").write_text(text.format(name, init))
+    told = command("run", "sick.yaml", folder=tmp_path)
+    assert told.returncode == 0
+    lines = [line for line in told.stderr.splitlines() if line.startswith(("fail", "warn", "pass"))]
+    assert len(lines) == 1
+    assert lines[0].startswith("fail  symmetry")
+    assert (
+        "fail  symmetry"
+        not in command("run", "sick.yaml", "--no-check", "--overwrite", folder=tmp_path).stderr
+    )
+    refused = command("run", "sick.yaml", "--strict", "--overwrite", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "check" not in command("run", "well.yaml", folder=tmp_path).stderr
 
 
 def test_the_command_says_it_in_words_and_as_json(tmp_path: Path) -> None:

@@ -128,10 +128,16 @@ def run(
         bool, typer.Option("--quiet", "-q", help="Print nothing but the path of the report.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Look at every configuration first (lanework check).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--check/--no-check",
+            help="Look at everything in every configuration first (lanework check), or at nothing. Default: at what costs little.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="The same, and do not train where it finds a fault.")
+        bool,
+        typer.Option("--strict", help="As --check, and do not train where it finds a fault."),
     ] = False,
 ) -> None:
     """Train a study, write its report and say where it is."""
@@ -150,7 +156,7 @@ def run(
                 resume=resume,
                 overwrite=overwrite,
                 progress=watcher,
-                check=check or strict,
+                check=check,
                 is_strict=strict,
                 on_check=None if quiet else _tell_check,
             )
@@ -168,9 +174,11 @@ def run(
 
 
 def _tell_check(found: Check) -> None:
-    """What the gate says before training: its count, and what is not as it should be."""
-    print(f"check: {found.summary()}", file=sys.stderr)
-    if doubtful := found.text(passed=False):
+    """What the gate says: its count where all was looked at, and what is not as it should be."""
+    doubtful = found.text(passed=False)
+    if doubtful or not found.left_out:
+        print(f"check: {found.summary()}", file=sys.stderr)
+    if doubtful:
         print(doubtful, file=sys.stderr)
 
 

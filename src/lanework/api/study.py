@@ -188,7 +188,7 @@ class Study:
         overwrite: bool = False,
         progress: Watcher | None = None,
         snapshot_every_s: float = 15.0,
-        check: bool = False,
+        check: bool | None = False,
         is_strict: bool = False,
         on_check: Callable[[Check], None] | None = None,
     ) -> Results:
@@ -201,9 +201,10 @@ class Study:
             overwrite: Delete what is in the folder first.
             progress: Called after each segment.
             snapshot_every_s: Seconds between snapshots to resume from; 0 saves one after each evaluation.
-            check: Look at every configuration first (see `check`); what failed becomes a warning of the study.
-            is_strict: Do not train where something failed.
-            on_check: Called with what was found, before training.
+            check: Look at every configuration first (see `check`); what failed becomes a warning of the study. None: look beside
+                the first training, at what costs next to nothing, and at the rest where the study is long.
+            is_strict: Do not train where something failed; looks at everything.
+            on_check: Called with what was found.
 
         Returns:
             The results.
@@ -227,7 +228,7 @@ class Study:
         clock = {"import": time.perf_counter() - begun}
         mark = time.perf_counter()
         checked = None
-        if check and known is None:
+        if (check or is_strict) and known is None:
             checked = self.check(memory=memory, progress=progress)
             if on_check is not None:
                 on_check(checked)
@@ -257,6 +258,8 @@ class Study:
             clock=clock,
             begun=begun,
             snapshot_every_s=snapshot_every_s,
+            is_checked=check is None and checked is None,
+            on_check=on_check,
         )
         return Results(target, module=self._module)
 
@@ -501,7 +504,7 @@ def run(
     overwrite: bool = False,
     progress: Watcher | None = None,
     snapshot_every_s: float = 15.0,
-    check: bool = False,
+    check: bool | None = False,
     is_strict: bool = False,
     on_check: Callable[[Check], None] | None = None,
 ) -> Results:

@@ -16,6 +16,7 @@ import jax
 
 from lanework import export
 from lanework.api import diagnose
+from lanework.api.first_check import FirstCheck, OnCheck
 from lanework.api.preparing import Laid, Prepared, identity, initialisers, num_samples, plan_record
 from lanework.api.resuming import (
     is_done,
@@ -43,6 +44,8 @@ def carry_out(
     clock: dict[str, float],
     begun: float,
     snapshot_every_s: float = SNAPSHOT_EVERY_S,
+    is_checked: bool = False,
+    on_check: OnCheck | None = None,
 ) -> None:
     """Train everything that is not done yet and leave the study's folder complete.
 
@@ -54,6 +57,8 @@ def carry_out(
         clock: Seconds by stage so far; completed and stored.
         begun: `time.perf_counter()` at the start.
         snapshot_every_s: Seconds between snapshots of the runs in training.
+        is_checked: Whether a new study gets the quick check, see `check.quick`.
+        on_check: Called with what it found.
 
     Raises:
         KeyboardInterrupt: Passed on after a snapshot was saved.
@@ -64,7 +69,8 @@ def carry_out(
         pool = ThreadPoolExecutor(max_workers=devices.available_cores())
         try:
             with session.interrupt:
-                _train_all(session, pool, resume=resume)
+                gate = FirstCheck(session, on_check) if is_checked and not resume else None
+                _train_all(session, pool, resume=resume, gate=gate)
         except jax.errors.JaxRuntimeError as problem:
             if "RESOURCE_EXHAUSTED" not in str(problem) and "Out of memory" not in str(problem):
                 raise
@@ -147,7 +153,9 @@ def _describe(session: Session, *, resume: bool) -> None:
     store.flush()
 
 
-def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> None:
+def _train_all(
+    session: Session, pool: ThreadPoolExecutor, *, resume: bool, gate: FirstCheck | None = None
+) -> None:
     """Compile all buckets in the background, train them one after the other."""
     prepared = session.prepared
     placed: dict[tuple[int, int, bool], Any] = {}
@@ -166,6 +174,8 @@ def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> N
         session.store.put_meta("watched", diagnose.what_is_watched(prepared))
     # Before the first step: a resumed study must find the layout that its numbers were made with.
     session.store.flush()
+    if gate is not None:
+        gate.begin([item[1] for item in waiting if not isinstance(item, Laid)], pool)
     waiting.reverse()
     while waiting:
         item = waiting.pop()  # executables and buffers of a finished bucket go at once
@@ -173,6 +183,8 @@ def _train_all(session: Session, pool: ThreadPoolExecutor, *, resume: bool) -> N
             recall_finished(session, item.bucket)
         else:
             _train_bucket(session, *item, resume=resume, is_last=not waiting)
+        if gate is not None:
+            gate.take(is_last=not waiting)
 
 
 def _laid_out(

@@ -279,14 +279,6 @@ def _doubled(tree: PyTree) -> PyTree:
 # ---- with the programs of the study itself ---------------------------------------------------
 
 
-class ProbePrograms(Programs):
-    """The programs of a bucket as they are: too few steps are made for narrower ones to pay."""
-
-    def narrower(self, width: int, num_active: int, *, segments_left: float) -> int | None:
-        """None: stay."""
-        return None
-
-
 def fresh(programs: Programs, runs: Sequence[Run]) -> Lane:
     """The runs before their first step, as the study would start them: host arrays [run]."""
     width = programs.strategy.width

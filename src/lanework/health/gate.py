@@ -22,6 +22,7 @@ Numbers: TypeAlias = dict[str, Any]
 
 NUM_DRAWS = 8  # of weights far from the start, half of each kind
 NUM_NOISES = 16  # training passes averaged
+FIRST_STEPS, FIRST_RATE = 6, 5e-3  # enough that what starts behind a layer of zeros gets a gradient
 B1, B2, EPS = 0.9, 0.999, 1e-8
 
 
@@ -119,7 +120,7 @@ def inspect(
 
     Returns:
         `loss`, `spread` of outputs over samples, `activations` and `gradients` [layer], `reach` (least and largest output, error of
-        row sums), `mixing` (training, evaluation), `noise` and `loudness`; see `judge`.
+        row sums), `mixing` (training, evaluation), `noise`, `loudness`, and `moved` and `twins` of a few `steps`; see `judge`.
     """
     key = jax.random.key(0)
     params, state = point.params, point.state
@@ -143,7 +144,23 @@ def inspect(
             "evaluation": mixing(lambda x: first(x, False), samples.x, cotangent),
         },
         **_both_modes(model, point.near, state, samples.x, key=key, hypers=active),
+        "steps": _first_steps(model, params, state, samples, key=key, hypers=plain),
     }
+
+
+def _first_steps(
+    model: Model, params: PyTree, state: PyTree, samples: Samples, *, key: Array, hypers: Hypers
+) -> Numbers:
+    """Which tensors move in a few steps on the same samples, and whether units stay alike, [1, tensor]."""
+    rows = jnp.arange(samples.x.shape[0], dtype=jnp.int32)
+    course = Course(
+        jnp.broadcast_to(rows, (FIRST_STEPS, len(rows))),
+        rows[:1],
+        jnp.float32(FIRST_RATE),
+        jnp.zeros((), jnp.bool_),
+    )
+    told = short_training(model, params, state, course, samples=samples, key=key, hypers=hypers)
+    return {name: told[name][None] for name in ("moved", "twins")}
 
 
 def best_constants(model: Model, y: Array, constants: Array, *, hypers: Hypers) -> Array:

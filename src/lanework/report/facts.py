@@ -294,6 +294,7 @@ class Facts:
         causes: Words for the causes that were found, as recorded; None where nothing was judged yet.
         sick: What is the matter by recipe, the worst recipe first, each cause once.
         watched: What was recorded of the layers of a few runs, sick ones first.
+        check: What was looked at before training, as recorded; empty where nothing was.
     """
 
     study: str
@@ -320,6 +321,7 @@ class Facts:
     causes: Mapping[str, Any] | None = None
     sick: Mapping[int, tuple[Found, ...]] = field(default_factory=dict)
     watched: tuple[RunHealth, ...] = ()
+    check: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:
@@ -410,6 +412,7 @@ def read_facts(folder: Path) -> Facts:
             machine=_mapping(store.meta("machine")),
             plan=_mapping(store.meta("plan")),
             starts=tuple(map(_mapping, _items(store.meta("starts")))),
+            check=_mapping(store.meta("check")),
             timings=_mapping(store.meta("timings")),
             folds=folds,
             findings=findings,

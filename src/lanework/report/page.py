@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from lanework.report import figures, palette, sections
+from lanework.report import check, figures, palette, sections
 from lanework.report.curves import CurveFigure, curve_figure
 from lanework.report.facts import Facts
 from lanework.report.figures import Figure
@@ -53,6 +53,7 @@ def page(facts: Facts) -> str:
         ("arms", "Recipes", _arms_section(facts)),
         ("runs", "Runs", sections.section("runs", "Runs", "", sections.runs(facts))),
         ("data", "Data", sections.section("data", "Data", "", sections.data(facts))),
+        ("check", "Check", sections.section("check", "Check before training", text(check.about(facts.check)), check.check(facts.check))),
         ("start", "Start", _start_section(facts)),
         ("plan", "Plan and time", _plan_section(facts)),
         ("machine", "Machine", sections.section("machine", "Machine", "", sections.machine(facts))),

@@ -80,6 +80,7 @@ def results(facts: Facts) -> dict[str, Any]:
         "arms": [_arm(arm) for arm in facts.arms],
         "runs": [_run(run, by_run.get(run.run, ())) for run in facts.runs],
         "events": [event._asdict() for event in facts.events],
+        "check": facts.check or None,
         "data": facts.datasets,
         "plan": facts.plan,
         "timings": _timings(facts),
