@@ -141,6 +141,19 @@ def _run_commands(text: str, folder: Path) -> None:
             assert done.stdout.splitlines()[0] in page.read_text()
 
 
+def test_the_page_on_own_loops_finds_the_fault_that_it_plants() -> None:
+    page = ROOT / "docs/howto/watch-your-own-loop.md"
+    (block,) = [b for b in blocks(page) if b.language == "python"]
+    (shown,) = [b for b in blocks(page) if b.language == "text"]
+    done = subprocess.run(
+        [sys.executable, "-c", block.text], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith(shown.text.strip()) for line in done.stdout.splitlines()), (
+        done.stdout
+    )
+
+
 def test_the_engine_page_runs() -> None:
     (block,) = [b for b in blocks(ROOT / "docs/howto/engine-alone.md") if b.language == "python"]
     done = subprocess.run(
