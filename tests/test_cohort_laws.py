@@ -21,7 +21,7 @@ from lanework.cohort import compiled, devices, lanes, loop, snapshot
 from lanework.cohort.program import Shapes, Strategy
 from lanework.cohort.step import Lane, Problem, Told, Update, Watch, fresh_lane, train_step
 from lanework.data import batch_indices
-from lanework.health import deep
+from lanework.health import deep, series
 from tests.contracts.probes import Input
 
 BATCH, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 16, 150, 8, 3
@@ -246,7 +246,7 @@ def test_a_close_look_is_taken_when_it_is_due_at_each_run_for_itself(
     finished = {item.run: item for tick in ticks for item in tick.finished}
     told: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     for records in (records for tick in ticks for records in tick.health):
-        assert set(records.names) in ({"grad_norm", "param_norm", "update_ratio"}, set(DEEP))
+        assert set(records.names) in (USUAL, set(DEEP))
         if "sharpness" in records.names:
             assert records.names["sharpness"] == ("",)
             assert records.names["grad_snr"] == problem().layer_names
@@ -265,6 +265,7 @@ def test_a_close_look_is_taken_when_it_is_due_at_each_run_for_itself(
         assert (np.abs(told[run, 30]["record_cosine"]) <= 1.0 + 1e-6).all()
 
 
+USUAL = {"grad_norm", "param_norm", "update_ratio", *series.STATISTICS}
 DEEP = dict.fromkeys((*deep.BY_LAYER, *deep.WHOLE))
 
 
