@@ -445,6 +445,12 @@ def test_a_root_cause_takes_its_symptoms_along() -> None:
     assert [finding.code for finding in diagnose(record)] == ["symmetric_weights"]
 
 
+def test_weights_of_nothing_are_no_measure_of_steps_and_gradients() -> None:
+    tiny = {"param_norm": table(1e-6, 1e-6, 1e-6), "grad_norm": table(0.2, 0.2, 0.2)}
+    record = stuck(model__init="zeros", update_ratio=table(1.0, 1.0, 1.0), **tiny)
+    assert [finding.code for finding in diagnose(record)] == ["symmetric_weights"]
+
+
 def test_two_faults_are_both_named() -> None:
     record = stuck(model__init="zeros", model__output_activation="softmax")
     assert {finding.code for finding in diagnose(record)} == {

@@ -137,7 +137,14 @@ CAUSES: Final[Mapping[str, Cause]] = {
         "Initial weights that are constant, gradients of zero below the output, or units that all give the same.",
         ("default_initialisation", "he_initialisation", "xavier_initialisation"),
         _CS231N_2,
-        (*_STUCK, "vanishing_gradients", "dead_units", "too_many_epochs", "labels_wrong"),
+        (
+            *_STUCK,
+            "vanishing_gradients",
+            "exploding_gradients",
+            "dead_units",
+            "too_many_epochs",
+            "labels_wrong",
+        ),
     ),
     "inputs_not_scaled": Cause(
         "Inputs are not scaled",

@@ -11,7 +11,6 @@ from lanework.health.records import LayerTable, RunRecord
 from lanework.health.rules import measures as m
 from lanework.health.rules.measures import percent, shown
 
-CONSTANT_INITS = ("zeros", "ones", "constant")
 VANISHED, EXPLODED = 1e-3, 1e3
 DEAD_WARN, DEAD_FAIL = 0.6, 0.9
 SATURATED = 0.5
@@ -21,7 +20,7 @@ def symmetric_weights(record: RunRecord) -> Finding | None:
     """Weights that start constant, or units that are copies of each other."""
     init = m.name_of(record.setting("model.init"))
     copies = _copies(record)
-    if init in CONSTANT_INITS:
+    if init in m.CONSTANT_INITS:
         told = f"All weights start from the same value (init {init}), so the units of a layer stay copies of each other."
         evidence = {"layers_of_copies": float(len(copies))}
         level = "fail" if m.suffers(record) else "warn"
@@ -76,7 +75,7 @@ def vanishing_gradients(record: RunRecord) -> Finding | None:
         return None
     if ratio > VANISHED and not _sinks(table):
         return None
-    if _is_dead(record) or m.name_of(record.setting("model.init")) in CONSTANT_INITS:
+    if _is_dead(record) or m.name_of(record.setting("model.init")) in m.CONSTANT_INITS:
         return None
     sigmoid = m.name_of(record.setting("model.activation")) in ("sigmoid", "tanh", "softmax")
     remedies = (

@@ -21,6 +21,7 @@ PLAIN: Final = (
 """Update rules whose step grows with the size of the gradient."""
 LINEAR: Final = ("", "none", "identity", "linear")
 GETTING_BETTER: Final = 0.02  # of the chance loss, from one record to the next
+CONSTANT_INITS: Final = ("zeros", "ones", "constant")
 
 
 def name_of(choice: Any) -> str:
@@ -205,9 +206,12 @@ def usual_rate(record: RunRecord) -> float:
 
 
 def step_size(record: RunRecord) -> Curve:
-    """Median over the layers of update norm / weight norm, at each record; layers that stay still are left out."""
+    """Median over the layers of update norm / weight norm, at each record; layers that stay still are left out.
+
+    Nothing where weights start constant: any step is large against weights of zero.
+    """
     table = record.layer("update_ratio")
-    if not table:
+    if not table or name_of(record.setting("model.init")) in CONSTANT_INITS:
         return Curve.of([], [])
     values = np.where(np.isfinite(table.values) & (table.values > 0), table.values, np.nan)
     known = np.isfinite(values).any(axis=1)
