@@ -144,6 +144,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
             "dead_units",
             "too_many_epochs",
             "labels_wrong",
+            "rate_too_high",
         ),
     ),
     "inputs_not_scaled": Cause(

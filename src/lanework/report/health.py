@@ -283,7 +283,7 @@ def _map(table: Layers, bounds: Sequence[float], title: str) -> Spec:
         "type": "ordinal",
         "sort": labels,
         "scale": {"domain": labels, "range": ramp},
-        "legend": {"title": None, "columns": 4, "symbolType": "square", "symbolStrokeWidth": 0},
+        "legend": {"title": None, "columns": 3, "symbolType": "square", "symbolStrokeWidth": 0},
     }
     tooltip = [
         {"field": "y", "title": "layer"},

@@ -58,7 +58,8 @@ def rate_too_high(record: RunRecord) -> Finding | None:
     signs = _signs_of_haste(record, ratio)
     # Without a rate to compare with (own loops), the size of the steps must speak for itself.
     needed = 2 if math.isfinite(ratio) or size >= HUGE else 3
-    if points < needed or not signs or ratio < 1.0:
+    is_marked = ratio >= 3 * FAST or size >= HUGE
+    if points < needed or not is_marked or not signs or ratio < 1.0:
         return None
     known = {"learning_rate": m.number(record, "train.learning_rate"), "over_usual": ratio}
     evidence = {
