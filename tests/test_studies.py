@@ -18,7 +18,10 @@ from tests.helpers import ROOT, data_folder
 
 FOLDERS = ("studies", "studies/choosing", "studies/networks")
 STUDIES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))
-NEEDS_DATA = {"adult", "california-preparation", "fashion-mnist", "mixup-gap", "temperatures"}
+NEEDS_DATA = {
+    *("adult", "california-preparation", "fashion-cnn"),
+    *("fashion-mnist", "mixup-gap", "temperatures"),
+}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -66,6 +69,11 @@ def fashion_mnist(results: dict[str, Any], frame: Any) -> None:
     assert means.min() > 0.88
     cosine = next(name for name in means.index if "cosine" in name)
     assert means.idxmax() == cosine
+
+
+def fashion_cnn(results: dict[str, Any], frame: Any) -> None:
+    assert frame["test_accuracy"].min() > 0.925
+    assert frame["train_accuracy"].min() > 0.96
 
 
 def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
@@ -170,6 +178,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "breast-cancer": breast_cancer,
     "diabetes": diabetes,
     "digits": digits,
+    "fashion-cnn": fashion_cnn,
     "fashion-mnist": fashion_mnist,
     "few-epochs": few_epochs,
     "rules-at-their-best": rules_at_their_best,
