@@ -4,6 +4,7 @@
 #   make test-all  the same and the slow tests: every shipped study against its stated result
 #   make check     lint, format, types and import arrows only
 #   make bench     measure against the other tools and write the page docs/benchmarks.md
+#   make faults    train the fault zoo, diagnose and mend it, and write docs/faults.md (SEED=1 draws another one)
 #   make docs      write docs/reference/ anew from the catalogue, the command line and the schema
 
 PYTHON ?= python3
@@ -11,9 +12,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+SEED ?= 0
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all check bench run-bench docs clean
+.PHONY: demo test test-all check bench run-bench faults docs clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -62,6 +64,9 @@ bench:
 
 run-bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/run.py
+
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m studies.faults --seed $(SEED) --write
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tools/make_reference.py

@@ -1,0 +1,138 @@
+"""`python -m studies.faults`: train the fault zoo, diagnose it, mend it, and write what came of it.
+
+One process, one study after another, so that JAX starts once; what is trained already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from studies.faults import measure
+from studies.faults.page import page
+from studies.faults.zoo import Case, draw
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "faults.md"
+PARTS = ("faults", "healthy", "remedies")
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m studies.faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="which draw")
+    parser.add_argument(
+        "--only", default="", metavar="CAUSE", help="faults of one cause, and their twins"
+    )
+    parser.add_argument(
+        "--part", choices=PARTS, default="", help="faults, healthy or remedies alone"
+    )
+    parser.add_argument("--no-remedies", action="store_true", help="diagnose only")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "runs" / "faults", help="where studies are trained"
+    )
+    parser.add_argument(
+        "--role", default="", help="a word about this draw for the page, such as: not tuned on"
+    )
+    parser.add_argument("--write", action="store_true", help="write the results and the page")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the zoo; the exit code is 0 whatever was found, since misses are results."""
+    asked = arguments(words)
+    folder = asked.out / f"seed-{asked.seed}"
+    cases = draw(asked.seed, only=asked.only, part=asked.part)
+    readings = [one for case in cases for one in _looked_at(case, folder, asked.seed)]
+    mendings = (
+        []
+        if asked.no_remedies or asked.part in ("faults", "healthy")
+        else _mended(cases, folder, asked.seed)
+    )
+    counts = measure.counted(cases, readings) | _mended_shares(mendings)
+    print(json.dumps(counts, indent=1))
+    if asked.write:
+        _written(asked, cases, readings, mendings, counts)
+    return 0
+
+
+def _looked_at(case: Case, folder: Path, seed: int) -> list[measure.Reading]:
+    begun = time.perf_counter()
+    place = measure.trained(case, folder, seed=seed)
+    found = measure.read(case, place)
+    score = measure.score(place)[0]
+    for one in found:
+        mark = "   " if one.named else "NO "
+        early = "" if one.early != one.early else f" at {one.early:.2f}"
+        told = measure.worst(one.found)
+        print(
+            f"{mark}{case.name:52s} {score:6.3f} {time.perf_counter() - begun:5.1f} s  {told}{early}",
+            flush=True,
+        )
+    return found
+
+
+def _mended(cases: Sequence[Case], folder: Path, seed: int) -> list[dict[str, Any]]:
+    from studies.faults import healing
+
+    rows = []
+    for case in healing.patients(cases):
+        runs = folder / "runs"
+        row = healing.mend(case, runs / case.name, twin=runs / case.twin, seed=seed).row()
+        print(("   " if row["best_mends"] else "NO ") + json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def _mended_shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    sick = [row for row in rows if row["hurts"]]
+    found: dict[str, Any] = {"mended": len(rows), "mended_that_hurt": len(sick)}
+    for name in ("first_mends", "best_mends", "random_mends"):
+        found[f"{name}_share"] = sum(row[name] for row in sick) / len(sick) if sick else None
+    return found
+
+
+def _written(
+    asked: argparse.Namespace,
+    cases: Sequence[Case],
+    readings: Sequence[measure.Reading],
+    mendings: Sequence[dict[str, Any]],
+    counts: dict[str, Any],
+) -> None:
+    """The results of this draw, and the page from those of all draws that are there."""
+    told = {
+        "seed": asked.seed,
+        "role": asked.role,
+        "counts": counts,
+        "cases": [
+            {
+                "name": case.name,
+                "planted": case.planted,
+                "accepted": list(case.accepted),
+                "second": case.second,
+                "twin": case.twin,
+                "edits": dict(case.edits),
+            }
+            for case in cases
+        ],
+        "readings": measure.as_rows(readings),
+        "mendings": list(mendings),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(told, indent=1, allow_nan=False)
+    (RESULTS / f"faults-seed-{asked.seed}.json").write_text(text + "\n", encoding="utf-8")
+    draws = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(RESULTS.glob("faults-seed-*.json"))
+    ]
+    PAGE.write_text(page(draws), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
