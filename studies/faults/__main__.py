@@ -1,21 +1,23 @@
 """`python -m studies.faults`: train the fault zoo, diagnose it, mend it, and write what came of it.
 
-One process, one study after another, so that JAX starts once; what is trained already is not trained again.
+One process, one study after another, so that JAX starts once; what is trained already is not trained again. JAX's own cache of
+programs is switched on, since it knows equal programs on other data for equal: a fault and its twin, one draw and the next.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from studies.faults import measure
-from studies.faults.page import page
-from studies.faults.zoo import Case, draw
+if TYPE_CHECKING:
+    from studies.faults.measure import Reading
+    from studies.faults.zoo import Case
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,6 +49,10 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the zoo; the exit code is 0 whatever was found, since misses are results."""
     asked = arguments(words)
+    _share_programs(asked.out / "programs")
+    from studies.faults import measure
+    from studies.faults.zoo import draw
+
     folder = asked.out / f"seed-{asked.seed}"
     cases = draw(asked.seed, only=asked.only, part=asked.part)
     readings = [one for case in cases for one in _looked_at(case, folder, asked.seed)]
@@ -62,7 +68,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _looked_at(case: Case, folder: Path, seed: int) -> list[measure.Reading]:
+def _share_programs(folder: Path) -> None:
+    """Where compiled programs are kept, unless somebody has said where; before JAX is imported."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.resolve()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+def _looked_at(case: Case, folder: Path, seed: int) -> list[Reading]:
+    from studies.faults import measure
+
     begun = time.perf_counter()
     place = measure.trained(case, folder, seed=seed)
     found = measure.read(case, place)
@@ -101,11 +115,14 @@ def _mended_shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _written(
     asked: argparse.Namespace,
     cases: Sequence[Case],
-    readings: Sequence[measure.Reading],
+    readings: Sequence[Reading],
     mendings: Sequence[dict[str, Any]],
     counts: dict[str, Any],
 ) -> None:
     """The results of this draw, and the page from those of all draws that are there."""
+    from studies.faults.measure import as_rows
+    from studies.faults.page import page
+
     told = {
         "seed": asked.seed,
         "role": asked.role,
@@ -121,7 +138,7 @@ def _written(
             }
             for case in cases
         ],
-        "readings": measure.as_rows(readings),
+        "readings": as_rows(readings),
         "mendings": list(mendings),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
