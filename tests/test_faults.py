@@ -16,13 +16,19 @@ from studies.faults.worlds import DATA, write_data
 
 NOT_PLANTED = {"non_finite_data", "plateau"}  # refused or filled before training; a symptom
 SICK = (
-    "inputs_not_scaled-clouds",
-    "labels_wrong-clouds",
-    "parts_prepared_differently-wine",
+    "inputs_not_scaled-cancer",
     "not_shuffled-iris",
-    "wrong_loss-code-wine",
+    "output_activation-sigmoid-wine",
+    "parts_prepared_differently-wine",
+    "wrong_loss-code-iris",
 )
-WELL = ("healthy-clouds", "healthy-wine", "healthy-wine-robust", "healthy-iris", "healthy-cancer")
+WELL = (
+    "healthy-cancer",
+    "healthy-cancer-linear",
+    "healthy-iris",
+    "healthy-wine",
+    "healthy-wine-robust",
+)
 
 
 def test_a_draw_plants_every_cause_and_as_many_healthy_studies() -> None:

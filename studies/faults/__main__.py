@@ -35,6 +35,12 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--part", choices=PARTS, default="", help="faults, healthy or remedies alone"
     )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="train no more after that long; a later call goes on",
+    )
     parser.add_argument("--no-remedies", action="store_true", help="diagnose only")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "faults", help="where studies are trained"
@@ -55,12 +61,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
     folder = asked.out / f"seed-{asked.seed}"
     cases = draw(asked.seed, only=asked.only, part=asked.part)
-    readings = [one for case in cases for one in _looked_at(case, folder, asked.seed)]
-    mendings = (
-        []
-        if asked.no_remedies or asked.part in ("faults", "healthy")
-        else _mended(cases, folder, asked.seed)
-    )
+    until = time.perf_counter() + asked.seconds
+    readings = [one for case in cases for one in _looked_at(case, folder, asked.seed, until)]
+    known = {one.case for one in readings}
+    if len(known) < len(cases):
+        print(f"{len(cases) - len(known)} studies are left for the next call.")
+    cases = [case for case in cases if case.name in known]
+    is_asked = not asked.no_remedies and asked.part not in ("faults", "healthy")
+    mendings = _mended(cases, folder, asked.seed, until) if is_asked else []
     counts = measure.counted(cases, readings) | _mended_shares(mendings)
     print(json.dumps(counts, indent=1))
     if asked.write:
@@ -74,31 +82,39 @@ def _share_programs(folder: Path) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
-def _looked_at(case: Case, folder: Path, seed: int) -> list[Reading]:
+def _looked_at(case: Case, folder: Path, seed: int, until: float) -> list[Reading]:
+    """What is said of each run of a study; nothing where it is not trained and the time is over."""
     from studies.faults import measure
 
+    if time.perf_counter() > until and not measure.is_trained(case, folder, seed=seed):
+        return []
     begun = time.perf_counter()
     place = measure.trained(case, folder, seed=seed)
     found = measure.read(case, place)
-    score = measure.score(place)[0]
+    score = measure.score(place).get(0, float("nan"))
     for one in found:
         mark = "   " if one.named else "NO "
         early = "" if one.early != one.early else f" at {one.early:.2f}"
         told = measure.worst(one.found)
-        print(
-            f"{mark}{case.name:52s} {score:6.3f} {time.perf_counter() - begun:5.1f} s  {told}{early}",
-            flush=True,
-        )
+        seconds = time.perf_counter() - begun
+        print(f"{mark}{case.name:52s} {score:6.3f} {seconds:5.1f} s  {told}{early}", flush=True)
     return found
 
 
-def _mended(cases: Sequence[Case], folder: Path, seed: int) -> list[dict[str, Any]]:
+def _mended(cases: Sequence[Case], folder: Path, seed: int, until: float) -> list[dict[str, Any]]:
+    """What remedies and random changes did, as far as the time goes; what was tried already is read."""
     from studies.faults import healing
 
-    rows = []
+    rows, runs = [], folder / "runs"
     for case in healing.patients(cases):
-        runs = folder / "runs"
-        row = healing.mend(case, runs / case.name, twin=runs / case.twin, seed=seed).row()
+        known = runs / case.name / "mending.json"
+        if known.is_file():
+            row = json.loads(known.read_text(encoding="utf-8"))
+        elif time.perf_counter() > until:
+            continue
+        else:
+            row = healing.mend(case, runs / case.name, twin=runs / case.twin, seed=seed).row()
+            known.write_text(json.dumps(row), encoding="utf-8")
         print(("   " if row["best_mends"] else "NO ") + json.dumps(row), flush=True)
         rows.append(row)
     return rows

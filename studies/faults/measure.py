@@ -22,7 +22,7 @@ from lanework.store import Store
 from studies.faults.worlds import DATA
 from studies.faults.zoo import Case, write
 
-__all__ = ["Reading", "counted", "read", "score", "trained", "worst"]
+__all__ = ["Reading", "counted", "is_trained", "read", "score", "trained", "worst"]
 
 EARLY: Final = 0.2
 FIRST: Final = 2
@@ -54,15 +54,21 @@ class Reading:
 
 def trained(case: Case, folder: Path, *, seed: int) -> Path:
     """Train a study, unless the same one is there already; its folder."""
-    path = write(case, folder, seed=seed)
     place = folder / "runs" / case.name
-    mark = _mark(case, path)
-    stamp = place / STAMP
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8")) == mark:
-        return place
-    lanework.Study.from_file(path).run(place, overwrite=True)
-    stamp.write_text(json.dumps(mark), encoding="utf-8")
+    if not is_trained(case, folder, seed=seed):
+        path = write(case, folder, seed=seed)
+        lanework.Study.from_file(path).run(place, overwrite=True)
+        (place / STAMP).write_text(json.dumps(_mark(case, path)), encoding="utf-8")
     return place
+
+
+def is_trained(case: Case, folder: Path, *, seed: int) -> bool:
+    """Whether a study is there already, trained from the same file on the same data."""
+    stamp = folder / "runs" / case.name / STAMP
+    if not stamp.is_file():
+        return False
+    mark = _mark(case, write(case, folder, seed=seed))
+    return bool(json.loads(stamp.read_text(encoding="utf-8")) == mark)
 
 
 def _mark(case: Case, path: Path) -> dict[str, str]:
