@@ -108,13 +108,14 @@ def _mended(cases: Sequence[Case], folder: Path, seed: int, until: float) -> lis
     rows, runs = [], folder / "runs"
     for case in healing.patients(cases):
         known = runs / case.name / "mending.json"
-        if known.is_file():
-            row = json.loads(known.read_text(encoding="utf-8"))
+        kept = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+        if kept.get("code") == healing.code():
+            row = kept["row"]
         elif time.perf_counter() > until:
             continue
         else:
             row = healing.mend(case, runs / case.name, twin=runs / case.twin, seed=seed).row()
-            known.write_text(json.dumps(row), encoding="utf-8")
+            known.write_text(json.dumps({"code": healing.code(), "row": row}), encoding="utf-8")
         print(("   " if row["best_mends"] else "NO ") + json.dumps(row), flush=True)
         rows.append(row)
     return rows

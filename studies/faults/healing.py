@@ -5,14 +5,18 @@ Owns the random changes and the comparison. Remedies come from `lanework.api.hea
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from lanework import spec as specs
 from lanework.api.heal import heal
+
+import lanework
+from lanework import spec as specs
 from lanework.api.study import Study
 from lanework.spec.compare import NoPartsError, apply_all, difference
 from lanework.spec.sections import build_config, plain_config
@@ -20,7 +24,7 @@ from studies.faults.measure import score
 from studies.faults.worlds import SEEDS, Random, generator
 from studies.faults.zoo import UNMENDED, Case
 
-__all__ = ["WITHIN", "Mending", "mend", "patients"]
+__all__ = ["WITHIN", "Mending", "code", "mend", "patients"]
 
 WITHIN: Final = 0.02
 """Validation accuracy or R2 that a mended study may be below its twin."""
@@ -67,6 +71,14 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return round(value, 4) if math.isfinite(value) else None
+
+
+@cache
+def code() -> str:
+    """A fingerprint of the rules and remedies: what came of others is not theirs."""
+    folder = Path(lanework.__file__).parent
+    files = [*(folder / "health").rglob("*.py"), *(folder / "api").glob("heal*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def patients(cases: Sequence[Case]) -> list[Case]:
