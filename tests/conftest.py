@@ -18,7 +18,10 @@ os.environ.setdefault("NO_COLOR", "1")
 
 
 # Tests of what functions compute, one small compilation after the other; laws of whole trainings are elsewhere.
-FUNCTIONS = ("tests/contracts/", "tests/test_models_", "tests/test_recipes_", "tests/oracles/")
+FUNCTIONS = (
+    *("tests/contracts/", "tests/test_models_", "tests/test_recipes_", "tests/oracles/"),
+    "tests/test_faults",  # as `python -m studies.faults` compiles
+)
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _share_programs(folder: Path) -> None:
-    """Where compiled programs are kept, unless somebody has said where; before JAX is imported."""
+    """How programs are compiled and kept, unless somebody has said how; before JAX is imported.
+
+    Such small networks train for tenths of a second and compile for seconds, half of which goes into optimising.
+    """
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.resolve()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
