@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lanework.api.diagnose import records
-from lanework.health.rules import RULES
-
 import lanework
+from lanework.api.diagnose import records
 from lanework.health.findings import Finding, without_symptoms
 from lanework.health.records import RunRecord
+from lanework.health.rules import RULES
 from lanework.store import Store
 from studies.faults.worlds import DATA
 from studies.faults.zoo import Case, write
