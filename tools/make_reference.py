@@ -21,7 +21,7 @@ from lanework.catalog import CATALOG, KINDS, Entry, Hyper
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "<!-- Made by `make docs`; do not edit. -->"
-COMMANDS = ("run", "plan", "list", "schema", "show", "report", "rate", "surface")
+COMMANDS = ("run", "plan", "list", "schema", "show", "report", "rate", "heal", "surface")
 SECTIONS = {
     "": "At the top",
     "data": "`data`",

@@ -316,6 +316,63 @@ def rate(
 
 
 @app.command()
+def heal(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="A study file, or the folder of a study.")
+    ],
+    *,
+    top: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            callback=_at_least_one,
+            help="Remedies of each cause. Default: 3.",
+            show_default=False,
+        ),
+    ] = 3,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            callback=_at_least_one,
+            help="Seeds of each remedy. Default: 5.",
+            show_default=False,
+        ),
+    ] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where: of a file, the study (default: runs/NAME-OF-THE-STUDY); of a folder, the remedies (default: remedies in it).",
+        ),
+    ] = None,
+    memory: Memory = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
+    ] = False,
+) -> None:
+    """Find what is wrong with a study, and measure what mends it.
+
+    Each sick recipe is trained again beside its remedies, with the same seeds and batches. The best goes into healed.yaml.
+    """
+    from lanework import api
+
+    try:
+        with _display(is_quiet=quiet) as watcher:
+            if study.is_dir():
+                found = api.load(study).heal(
+                    top=top, seeds=seeds, folder=out, memory=memory, progress=watcher
+                )
+            else:
+                asked = api.Study.from_file(study)
+                found = asked.heal(out, top=top, seeds=seeds, memory=memory, progress=watcher)
+    except KeyboardInterrupt:
+        print("Interrupted. What is done is saved; the same command goes on.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(f"{found.text()}\n\nReport: {found.folder / 'report.html'}")
+
+
+@app.command()
 def look(
     study: StudyFile,
     *,

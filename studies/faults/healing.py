@@ -13,10 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from lanework.api.heal import heal
-
 import lanework
 from lanework import spec as specs
+from lanework.api.heal import heal
 from lanework.api.study import Study
 from lanework.spec.compare import NoPartsError, apply_all, difference
 from lanework.spec.sections import build_config, plain_config

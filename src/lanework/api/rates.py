@@ -48,6 +48,7 @@ from lanework.spec import (
     may_have_auto,
     resolve,
 )
+from lanework.spec.compare import difference
 from lanework.spec.expand import check_arms
 from lanework.spec.sections import plain_config
 from lanework.store import Store
@@ -600,7 +601,7 @@ def _study(jobs: Sequence[_Job], targets: Sequence[_Target], bench: _Bench) -> S
     """All jobs as named recipes of one study, so that equal programs are shared."""
     first = targets[jobs[0].target].config
     base = plain_config(first)
-    recipes = tuple(Recipe(name=job.label, settings=_difference(base, job.plain)) for job in jobs)
+    recipes = tuple(Recipe(name=job.label, settings=difference(base, job.plain)) for job in jobs)
     return StudySpec(
         study=bench.study,
         data=first.data,
@@ -610,16 +611,6 @@ def _study(jobs: Sequence[_Job], targets: Sequence[_Target], bench: _Bench) -> S
         seeds=bench.seeds,
         report=ReportSpec(metric=bench.metric.name),
     )
-
-
-def _difference(base: Plain, plain: Plain) -> Plain:
-    """What turns one configuration into another, by full key path; networks and data as a whole."""
-    found: Plain = {
-        f"train.{key}": value
-        for key, value in plain["train"].items()
-        if key == "learning_rate" or value != base["train"][key]
-    }
-    return found | {key: plain[key] for key in ("data", "model") if plain[key] != base[key]}
 
 
 def _read(folder: Path, num_jobs: int, bench: _Bench) -> list[list[_Ended]]:
@@ -663,7 +654,7 @@ def _with_rates(spec: StudySpec, arms: Sequence[Arm], rates: Mapping[int, float]
     for arm, found in zip(arms, used, strict=True):
         plain = plain_config(arm.config)
         plain["train"]["learning_rate"] = found
-        recipes.append(Recipe(name=arm.name, settings=_difference(base, plain)))
+        recipes.append(Recipe(name=arm.name, settings=difference(base, plain)))
     compare = Compare(recipes=tuple(recipes))
     return spec.model_copy(update={"compare": compare, "exclude": ()})
 

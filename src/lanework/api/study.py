@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lanework.api.check import Check
     from lanework.api.describe import Description
+    from lanework.api.heal import Healing
     from lanework.api.preparing import Prepared
     from lanework.api.session import Watcher
     from lanework.export import Model
@@ -104,9 +105,9 @@ class Study:
         return cls._of(specs.load_study(Path(path), look=_look))
 
     @classmethod
-    def _of(cls, spec: specs.StudySpec) -> Study:
+    def _of(cls, spec: specs.StudySpec, *, arrays: Any = None, module: Any = None) -> Study:
         study = cls.__new__(cls)
-        study.spec, study._arrays, study._module = spec, None, None
+        study.spec, study._arrays, study._module = spec, arrays, module
         return study
 
     def plan(self, *, memory: float | None = None) -> Plan:
@@ -249,7 +250,8 @@ class Study:
         if known is not None:
             training.check_same(target, prepared)
             if known["complete"]:
-                return _completed(target, module=self._module)
+                results = _completed(target, arrays=self._arrays, module=self._module)
+                return self._tried(results, memory=memory, progress=progress)
         training.carry_out(
             prepared,
             folder=target,
@@ -261,7 +263,45 @@ class Study:
             is_checked=check is None and checked is None,
             on_check=on_check,
         )
-        return Results(target, module=self._module)
+        results = Results(target, arrays=self._arrays, module=self._module)
+        return self._tried(results, memory=memory, progress=progress)
+
+    def heal(
+        self,
+        folder: str | Path | None = None,
+        *,
+        top: int = 3,
+        seeds: int = 5,
+        memory: float | None = None,
+        progress: Watcher | None = None,
+    ) -> Healing:
+        """Train the study, or go on with it, and try remedies on what is found sick; see `Results.heal`.
+
+        Args:
+            folder: Where; `runs/<name>` by default. A folder that holds this study is used as it is.
+            top: Remedies to try for each cause.
+            seeds: Seeds of each recipe.
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+            progress: Called after each segment.
+
+        Raises:
+            LaneworkError: As `run`.
+        """
+        target = Path(folder) if folder else Path("runs") / self.spec.study
+        is_there = (target / "records.sqlite").exists()
+        results = self.run(target, memory=memory, resume=is_there, progress=progress)
+        return results.heal(top=top, seeds=seeds, memory=memory, progress=progress)
+
+    def _tried(
+        self, results: Results, *, memory: float | None, progress: Watcher | None
+    ) -> Results:
+        """The results, after the remedies were tried where the study asks for it."""
+        if self.spec.remedies == "try":
+            with Store(results.folder, create=False) as store:
+                is_done = store.meta("remedies") is not None
+            if not is_done:
+                results.heal(memory=memory, progress=progress)
+        return results
 
     def _with_rates(
         self,
@@ -314,9 +354,9 @@ class Study:
         )
 
 
-def _completed(folder: Path, *, module: Any) -> Results:
+def _completed(folder: Path, *, arrays: Any, module: Any) -> Results:
     """The results of a study that has trained everything; one killed while it wrote its report gets it now."""
-    results = Results(folder, module=module)
+    results = Results(folder, arrays=arrays, module=module)
     if not (folder / "report.html").is_file():
         results.report()
     return results
@@ -411,18 +451,19 @@ class Plan:
 class Results:
     """What a study left behind, read from its folder."""
 
-    def __init__(self, folder: str | Path, *, module: Any = None) -> None:
+    def __init__(self, folder: str | Path, *, arrays: Any = None, module: Any = None) -> None:
         """Open a study's folder.
 
         Args:
             folder: The folder.
+            arrays: The data, if it was given from Python.
             module: The network's class, if it was given from Python.
 
         Raises:
             StoreError: When there is no study in it.
         """
         self.folder = Path(folder)
-        self._module = module
+        self._arrays, self._module = arrays, module
         with Store(self.folder, create=False):
             pass
 
@@ -439,6 +480,46 @@ class Results:
                 f"{self.folder}: a best model needs a run that ended well, there is none. See the report for what went wrong."
             )
         return export.read(self.folder / "best", module=self._module)
+
+    def heal(
+        self,
+        *,
+        top: int = 3,
+        seeds: int = 5,
+        folder: str | Path | None = None,
+        memory: float | None = None,
+        progress: Watcher | None = None,
+    ) -> Healing:
+        """Find out what is the matter with each recipe, and train the sick ones again beside their remedies.
+
+        Every remedy has the seeds, rows and batches of the sick recipe. What it changed, with its interval, goes into the records,
+        the report and `results.json`; the study with the best remedies in it is left in the folder as `healed.yaml`.
+
+        Args:
+            top: Remedies to try for each cause.
+            seeds: Seeds of each recipe.
+            folder: Where the remedies are trained; `remedies` inside of the study's folder by default.
+            memory: Bytes that lanes may use; 60 % of the machine's by default.
+            progress: Called after each segment.
+
+        Returns:
+            What was found and what helped; `print(found)`.
+
+        Raises:
+            StoreError: The study was not trained to its end, or its folder cannot be written.
+        """
+        from lanework.api import heal
+
+        return heal.heal(
+            self.folder,
+            top=top,
+            seeds=seeds,
+            out=folder,
+            arrays=self._arrays,
+            module=self._module,
+            memory=memory,
+            progress=progress,
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row per run: arm, seed, fold (with cross-validation), factors, status, verdict, metrics."""

@@ -244,11 +244,12 @@ def larger_network(settings: Settings, evidence: Evidence) -> Edits | None:
 
 
 def usual_loss(settings: Settings, evidence: Evidence) -> Edits | None:
-    """The loss that the task has by default."""
+    """The loss that the task has by default, and the outputs that it needs."""
     usual = LOSSES.get(setting(settings, "data.task", ""))
     if usual is None and _name(settings, "train.loss") in LOSSES.values():
         return None
-    return _different(settings, {"train.loss": usual})
+    found = _different(settings, {"train.loss": usual})
+    return None if found is None else {**found, **(usual_outputs(settings, evidence) or {})}
 
 
 def usual_rate(factor: float) -> Rule:

@@ -44,8 +44,13 @@ def summary(folder: Path) -> str:
     """
     from lanework.report.answers import summary_lines
     from lanework.report.facts import read_facts
+    from lanework.report.remedies import remedies_text
 
-    return "\n".join(summary_lines(read_facts(folder)))
+    facts = read_facts(folder)
+    found = "\n".join(summary_lines(facts))
+    if not facts.remedies or not facts.remedies["arms"]:
+        return found
+    return f"{found}\n\nRemedies tried:\n\n{remedies_text(facts.remedies)}"
 
 
 def best_arm(folder: Path) -> int | None:

@@ -295,6 +295,7 @@ class Facts:
         sick: What is the matter by recipe, the worst recipe first, each cause once.
         watched: What was recorded of the layers of a few runs, sick ones first.
         check: What was looked at before training, as recorded; empty where nothing was.
+        remedies: What was tried against what was found sick, as recorded; empty where nothing was.
     """
 
     study: str
@@ -322,6 +323,7 @@ class Facts:
     sick: Mapping[int, tuple[Found, ...]] = field(default_factory=dict)
     watched: tuple[RunHealth, ...] = ()
     check: Mapping[str, Any] = field(default_factory=dict)
+    remedies: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:
@@ -419,6 +421,7 @@ def read_facts(folder: Path) -> Facts:
             causes=causes,
             sick=sick,
             watched=watched,
+            remedies=_mapping(store.meta("remedies")),
         )
 
 

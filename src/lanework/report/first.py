@@ -282,7 +282,7 @@ def _glyph(facts: Facts, level: LevelFacts, low: float, high: float, colour: str
 
 def _scale(facts: Facts, low: float, high: float) -> str:
     factor = facts.metric.factor
-    ticks, labels = _labelled_ticks(low * factor, high * factor)
+    ticks, labels = labelled_ticks(low * factor, high * factor)
     marks = "".join(
         f'<span style="left:{100 * (tick / factor - low) / (high - low):.2f}%">{label}</span>'
         for tick, label in zip(ticks, labels, strict=True)
@@ -294,7 +294,7 @@ def _scale(facts: Facts, low: float, high: float) -> str:
     )
 
 
-def _labelled_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+def labelled_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Round numbers inside of a range with labels, as many as have room side by side."""
     for parts in (4, 3, 2):
         ticks = _round_ticks(low, high, parts)

@@ -21,6 +21,7 @@ from lanework.report.health import health_figures, health_section
 from lanework.report.heat import heat_figures
 from lanework.report.html import island, text
 from lanework.report.rates import rate_figure
+from lanework.report.remedies import remedies
 from lanework.report.start import start
 
 MONO: Final = (
@@ -51,6 +52,7 @@ def page(facts: Facts) -> str:
         ("factors", "Factors", _factor_section([*([rates] if rates else []), *heats])),
         ("health", "Health", _health_section(facts)),
         ("arms", "Recipes", _arms_section(facts)),
+        ("remedies", "Remedies", _remedies_section(facts)),
         ("runs", "Runs", sections.section("runs", "Runs", "", sections.runs(facts))),
         ("data", "Data", sections.section("data", "Data", "", sections.data(facts))),
         ("check", "Check", sections.section("check", "Check before training", text(check.about(facts.check)), check.check(facts.check))),
@@ -171,6 +173,15 @@ def _arms_section(facts: Facts) -> str:
         f"{max(0, len(facts.arms) - 1)} comparisons by Holm\u2019s method, the interval is not."
     )
     return sections.section("arms", "Recipes", text(about), sections.arms(facts))
+
+
+def _remedies_section(facts: Facts) -> str:
+    about = (
+        "Each remedy was trained beside the recipe as it was, with the same seeds, rows and batches. Dot and bar: mean change and its "
+        f"95\u202f% interval, paired over {facts.noun}s, a diverged run counted as guessing; the verdict is corrected for all remedies "
+        "of a recipe by Holm\u2019s method."
+    )
+    return sections.section("remedies", "Remedies tried", about, remedies(facts))
 
 
 def _start_section(facts: Facts) -> str:

@@ -79,6 +79,7 @@ def results(facts: Facts) -> dict[str, Any]:
         "groups": [_group(level) for level in facts.levels],
         "arms": [_arm(arm) for arm in facts.arms],
         "runs": [_run(run, by_run.get(run.run, ())) for run in facts.runs],
+        "remedies": facts.remedies or None,
         "events": [event._asdict() for event in facts.events],
         "check": facts.check or None,
         "data": facts.datasets,

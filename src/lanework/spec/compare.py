@@ -31,7 +31,7 @@ from lanework.spec.types import (
 )
 from lanework.spec.types import CHOICES as KINDS_OF_TRAIN
 
-__all__ = ["CHOICES", "NoPartsError", "apply", "apply_all", "parse_compare", "spread"]
+__all__ = ["CHOICES", "NoPartsError", "apply", "apply_all", "difference", "parse_compare", "spread"]
 
 CHOICES: Mapping[str, str] = {f"train.{kind}": kind for kind in KINDS_OF_TRAIN}
 RATE = "train.learning_rate"
@@ -112,6 +112,16 @@ def apply(plain: Plain, path: str, value: Any) -> None:
         _apply_rule(plain, value)
     else:
         _set(plain, path.split("."), copy.deepcopy(value))
+
+
+def difference(base: Plain, plain: Plain) -> Plain:
+    """What turns one configuration into another, by full key path; networks and data as a whole."""
+    found: Plain = {
+        f"train.{key}": value
+        for key, value in plain["train"].items()
+        if key == "learning_rate" or value != base["train"][key]
+    }
+    return found | {key: plain[key] for key in ("data", "model") if plain[key] != base[key]}
 
 
 def _order(path: str) -> tuple[int, int]:

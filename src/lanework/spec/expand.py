@@ -24,7 +24,7 @@ from lanework.spec.types import (
     known_task,
 )
 
-__all__ = ["check_arms", "check_values", "expand", "resolve"]
+__all__ = ["check_arms", "check_values", "completed", "expand", "resolve"]
 
 MAX_ARMS = 100_000
 OWN_ACTIVATION_INIT = "he_normal"
@@ -234,10 +234,10 @@ def _config(
     config, problems = build_config(plain, memo=memo)
     if config is None:
         return None, [_relocate(problem, places) for problem in problems]
-    return _fill_in(config), []
+    return completed(config), []
 
 
-def _fill_in(config: RunConfig) -> RunConfig:
+def completed(config: RunConfig) -> RunConfig:
     """What follows from other choices: the loss, the initial weights, which weights are kept."""
     train, model = config.train, config.model
     task = known_task(config.data)

@@ -63,6 +63,11 @@ def schema() -> Schema:
             "seeds": _seeds(),
             "report": _inlined(ReportSpec, {}),
             "notes": {"type": "string", "description": "free text for the report"},
+            "remedies": {
+                "enum": ["try", "off"],
+                "default": "off",
+                "description": "try: recipes that are found sick are trained again with their remedies at the end",
+            },
         },
         "$defs": definitions,
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lanework.errors import Problem, SpecError
 from lanework.spec.check import got, names_hint
@@ -46,6 +46,7 @@ KEYS = (
     "seeds",
     "report",
     "notes",
+    "remedies",
 )
 MAX_SEED = 2**32
 Plain = dict[str, Any]
@@ -127,13 +128,15 @@ def plain_study(spec: StudySpec) -> Plain:
     plain["report"] = plain_section(spec.report)
     if spec.notes:
         plain["notes"] = spec.notes
+    if spec.remedies != "off":
+        plain["remedies"] = spec.remedies
     return plain
 
 
 def content_hash(spec: StudySpec) -> str:
     """A fingerprint of everything in the study that its numbers depend on.
 
-    The name and the notes do not count; of files only the name does, so that a moved folder keeps
+    The name, the notes and what is tried afterwards do not count; of files only the name does, so that a moved folder keeps
     its hash (the data has a fingerprint of its own).
 
     Returns:
@@ -142,6 +145,7 @@ def content_hash(spec: StudySpec) -> str:
     plain = plain_study(spec)
     plain.pop("study")
     plain.pop("notes", None)
+    plain.pop("remedies", None)
     text = json.dumps(_without_folders(plain), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -166,15 +170,16 @@ def _parse(raw: Mapping[str, Any], *, base: Path) -> tuple[StudySpec | None, lis
     exclude, exclude_problems = _exclude(raw.get("exclude"))
     report, report_problems = _report(raw.get("report"), config=config)
     notes, notes_problems = _notes(raw.get("notes"))
+    remedies, remedy_problems = _remedies(raw.get("remedies", "off"))
     problems = [
         *_unknown_keys(raw), *name_problems, *config_problems, *compare_problems,
-        *exclude_problems, *seed_problems, *report_problems, *notes_problems,
+        *exclude_problems, *seed_problems, *report_problems, *notes_problems, *remedy_problems,
     ]  # fmt: skip
     if config is None or report is None or problems:
         return None, [*problems, *check_values(reference, compare.factors)]
     spec = StudySpec(
         study=name, data=config.data, model=config.model, train=config.train, compare=compare,
-        exclude=exclude, seeds=seeds, report=report, notes=notes,
+        exclude=exclude, seeds=seeds, report=report, notes=notes, remedies=remedies,
     )  # fmt: skip
     spec = _fill_in(spec)
     return spec, check_arms(spec)[1]
@@ -308,6 +313,14 @@ def _notes(value: Any) -> tuple[str, list[Problem]]:
     if value is None or isinstance(value, str):
         return value or "", []
     return "", [Problem("notes", f"must be text, got {got(value)}. Put it in quotes.")]
+
+
+def _remedies(value: Any) -> tuple[Literal["off", "try"], list[Problem]]:
+    if value in ("off", "try"):
+        return value, []
+    text = f"must be try or off, got {got(value)}. Use try: recipes that are found sick are then "
+    text += "trained again with their remedies. Or leave it out."
+    return "off", [Problem("remedies", text)]
 
 
 def _plain_compare(compare: Compare) -> Any:

@@ -994,6 +994,7 @@ class StudySpec(_Frozen):
         seeds: The seeds; each arm is run once per seed.
         report: What the report ranks by.
         notes: Free text for the report.
+        remedies: ``try``: what was found sick is trained again with its remedies at the end; ``off``.
     """
 
     study: str
@@ -1005,6 +1006,7 @@ class StudySpec(_Frozen):
     seeds: tuple[int, ...] = (0,)
     report: ReportSpec = ReportSpec()
     notes: str = ""
+    remedies: Literal["off", "try"] = "off"
 
 
 @dataclass(frozen=True)
