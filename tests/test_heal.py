@@ -357,7 +357,7 @@ def test_unscaled_inputs_are_mended(tmp_path: Path) -> None:
         tmp_path / "sick",
         data={"source": "wine", "prepare": "none"},
         model={"net": "mlp", "hidden": [16]},
-        train={"epochs": 10, "batch_size": 16, "learning_rate": 0.01},
+        train={"epochs": 20, "batch_size": 16, "optimizer": "momentum", "learning_rate": 0.01},
     )
     assert "inputs_not_scaled" in found_codes(healing)
     best = best_row(healing)
