@@ -312,7 +312,9 @@ def probe(
     """
     losses = np.full((len(runs), len(boundaries)), np.nan)
     place = {step: column for column, step in enumerate(boundaries)}
-    rules = Rules(tuple(boundaries), programs.problem.steps_per_epoch, retries=0)
+    rules = Rules(
+        tuple(boundaries), programs.problem.steps_per_epoch, retries=0, is_compacted=False
+    )
     for tick in train(programs, runs, rules=rules, order=order):
         for run, step, _, name, value in tick.metrics:
             if name == "train_loss" and step in place:

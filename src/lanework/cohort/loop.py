@@ -103,6 +103,7 @@ class Rules:
         deep_every: The same for a close look; 0 for none.
         is_host_scheduled: Whether the learning rate falls when the followed metric stays on a plateau; each run by its own
             metric and its own `schedule.*` hyperparameters.
+        is_compacted: Whether the last runs move to narrower programs; a few steps are not worth compiling one.
     """
 
     boundaries: tuple[int, ...]
@@ -115,6 +116,7 @@ class Rules:
     health_every: int = 1
     deep_every: int = 0
     is_host_scheduled: bool = False
+    is_compacted: bool = True
 
 
 @dataclass
@@ -836,7 +838,7 @@ def _score_waiting(cohort: _Cohort) -> list[Finished]:
 def _compact(cohort: _Cohort, rules: Rules) -> None:
     """Move the remaining runs together into a narrower program once it is compiled and nobody waits for a lane."""
     active = cohort.active()
-    if not active or cohort.pending or cohort.lanes is None:
+    if not (active and rules.is_compacted) or cohort.pending or cohort.lanes is None:
         return
     left = sum(len(rules.boundaries) - cohort.progress[_number(cohort, s)].segment for s in active)
     width = cohort.programs.narrower(cohort.width, len(active), segments_left=left / len(active))
