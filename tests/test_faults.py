@@ -124,6 +124,7 @@ def test_counts_and_the_page_tell_misses_and_false_alarms() -> None:
     assert f"`{well.name}` run 0" not in text
 
 
+@pytest.mark.slow
 def test_a_few_faults_are_named_and_as_many_healthy_studies_are_left_alone(tmp_path: Path) -> None:
     cases = {case.name: case for case in zoo.draw(0)}
     for name in (*WELL, *SICK):
