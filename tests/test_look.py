@@ -112,7 +112,9 @@ def test_what_is_shown_is_what_the_loss_is_given(tmp_path, monkeypatch):
 def test_the_keys_are_those_of_a_fresh_lane():
     problem = SimpleNamespace(init=lambda key: ({}, {}), tracked=None, num_tracked=0)
     update = SimpleNamespace(init=lambda p: {}, average=None, has_own_view=lambda: False)
-    made = fresh_lane(problem, update, SimpleNamespace(keep_best=False), seed=jnp.uint32(7))
+    made = fresh_lane(
+        problem, update, SimpleNamespace(keep_best=False, deep_every=0), seed=jnp.uint32(7)
+    )
     ours = jax.random.key_data(jax.random.fold_in(jax.random.key(np.uint32(7)), 1))
     np.testing.assert_array_equal(made.key, ours)
 

@@ -49,9 +49,9 @@ def data_facts(dataset: Dataset) -> DataFacts:
 
 
 def _sample(part: Part) -> Part:
-    """A fixed random sample of a large part, in its order."""
+    """A fixed random sample of a large part, in its order, and in memory where the part is on disk."""
     if len(part) <= MOST_ROWS:
-        return part
+        return Part(part.x[:], part.y[:])
     rows = np.sort(np.random.default_rng(0).choice(len(part), MOST_ROWS, replace=False))
     return Part(part.x[rows], part.y[rows])
 
@@ -163,7 +163,8 @@ def _leaks(dataset: Dataset, train: Part) -> dict[str, Any]:
 
 def _has_room(dataset: Dataset) -> bool:
     """Whether rows differ by nature: columns of few different values repeat rows without anything being wrong."""
-    x = dataset.train.x.reshape(len(dataset.train), -1)[:MOST_ROWS, :MOST_WIDTH]
+    x = dataset.train.x[:MOST_ROWS]
+    x = x.reshape(len(x), -1)[:, :MOST_WIDTH]
     room = sum(math.log(len(np.unique(column))) for column in x.T)
     return room > math.log(100.0 * len(dataset.train))
 
