@@ -141,7 +141,9 @@ def _features(dataset: Dataset, train: Part, val: Part) -> dict[str, Any]:
 def _leaks(dataset: Dataset, train: Part) -> dict[str, Any]:
     """Rows in both parts, and a column that alone tells the target."""
     found: dict[str, Any] = {}
-    if len(dataset.val) and _has_room(dataset):
+    # What is on disk may be larger than memory, and is not read whole for that.
+    is_held = isinstance(dataset.train.x, np.ndarray)
+    if is_held and len(dataset.val) and _has_room(dataset):
         known = row_hashes(dataset.train.x)
         found["shared_rows"] = float(np.isin(row_hashes(dataset.val.x), known).mean())
     x = _numbers(dataset, train.x) if dataset.input.kind == "table" else None
