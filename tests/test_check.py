@@ -613,6 +613,7 @@ def test_a_network_that_trains_but_does_not_bear_the_gate_trains(tmp_path: Path)
     assert any("could not be made: never 32 samples" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_is_not_as_it_should_be_unless_told_not_to(tmp_path: Path) -> None:
     text = "study: {}\ndata: {{source: iris}}\nmodel: {{net: mlp, hidden: [8], init: {}}}\ntrain: {{epochs: 1}}\n"
     for name, init in (("sick", "zeros"), ("well", "auto")):

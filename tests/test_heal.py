@@ -324,6 +324,7 @@ def best_row(healing: Any) -> dict[str, Any]:
     return dict(arm["tried"][arm["best"]])
 
 
+@pytest.mark.slow
 def test_zero_weights_are_mended_and_the_file_keeps_its_word(tmp_path: Path) -> None:
     healing = healed(
         tmp_path / "sick",

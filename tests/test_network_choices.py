@@ -131,6 +131,7 @@ def test_class_weights_of_an_unknown_class_and_of_numbers_are_refused(table: Pat
 # ---- weights of samples ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sample_weights_come_from_a_column_that_is_no_input(table: Path):
     problem, dataset, _ = problem_of(table, data={"sample_weights": "weight"})
     plain, without, _ = problem_of(table, data={"columns": {"weight": "ignore"}})
