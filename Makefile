@@ -56,7 +56,7 @@ test: check
 	$(BIN)/pytest -n $(WORKERS) -m "not slow and not gpu" --doctest-modules src tests
 
 test-all: check $(VENV)/.installed-oracles
-	$(BIN)/pytest -n $(WORKERS) -m "not gpu" --doctest-modules src tests
+	LANEWORK_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(WORKERS) -m "not gpu" --doctest-modules src tests
 
 # The other tools get an environment of their own: the one that people use stays without them.
 bench:

@@ -15,30 +15,29 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "1")
 os.environ.setdefault("LANEWORK_CACHE", str(ROOT / ".cache" / "tests"))
 os.environ.setdefault("NO_COLOR", "1")
+# Tests train for tenths of a second and compile for seconds. `make test-all` compiles as users do; the default tests spare
+# XLA's optimisations and its newer code for fused loops, which halves their time.
+COMPILES_AS_USERS = os.environ.get("LANEWORK_TESTS_OPTIMISED") == "1"
+if not COMPILES_AS_USERS:
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
-
-# Tests of what functions compute, one small compilation after the other; laws of whole trainings are elsewhere.
-FUNCTIONS = (
-    *("tests/contracts/", "tests/test_models_", "tests/test_recipes_", "tests/oracles/"),
-    "tests/test_faults",  # as `python -m studies.faults` compiles
-)
+LAWS = "tests/test_cohort_laws"  # equal to the bit, also of programs as users compile them
 
 
 @pytest.fixture(autouse=True)
-def quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile without most optimisations where only values count: that halves the time of such tests.
-
-    The slow tests are compiled as users compile, so `make test-all` sees both.
-    """
+def optimised(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile the laws of training and the slow tests with all optimisations."""
     place = request.path.relative_to(ROOT).as_posix()
-    if not place.startswith(FUNCTIONS) or request.node.get_closest_marker("slow") is not None:
+    is_law = place.startswith(LAWS) or request.node.get_closest_marker("slow") is not None
+    if COMPILES_AS_USERS or not is_law:
         yield
         return
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.hookimpl(wrapper=True)

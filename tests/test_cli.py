@@ -48,7 +48,7 @@ LONG = """\
 study: long
 data: {source: digits}
 model: {net: mlp, hidden: [16]}
-train: {epochs: 800, batch_size: 16, eval_every: 5}
+train: {epochs: 300, batch_size: 16, eval_every: 5}
 compare: {learning_rate: [0.01, 0.001]}
 seeds: 2
 """

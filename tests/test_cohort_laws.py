@@ -225,7 +225,9 @@ def test_a_diverging_neighbour_changes_nothing(pool: ThreadPoolExecutor, cohort:
     assert all(same_bits(ended[run], finished[run]) for run in finished if run != 5)
 
 
-@pytest.mark.parametrize("change", [{"is_monitored": False}, {"deep_every": 1}])
+@pytest.mark.parametrize(
+    "change", [{"is_monitored": False}, pytest.param({"deep_every": 1}, marks=pytest.mark.slow)]
+)
 def test_watching_changes_nothing(pool: ThreadPoolExecutor, cohort: Any, change: Any) -> None:
     finished, _ = cohort
     watch = Watch("accuracy", 1.0, **change)
@@ -234,6 +236,7 @@ def test_watching_changes_nothing(pool: ThreadPoolExecutor, cohort: Any, change:
     assert all(same_bits(ended[run], finished[run]) for run in finished)
 
 
+@pytest.mark.slow
 def test_a_close_look_is_taken_when_it_is_due_at_each_run_for_itself(
     pool: ThreadPoolExecutor,
 ) -> None:

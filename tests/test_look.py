@@ -84,6 +84,11 @@ def test_what_is_shown_is_what_the_loss_is_given(tmp_path, monkeypatch):
     rows = np.array(group.rows)
     keys = sample_keys(lane, rows, steps_per_epoch=problem.steps_per_epoch)
     hypers = {"augment.shift.by": 0.1, "augment.noise.std": 0.1}
+
+    def loss(weights: Any, batch: Any) -> Any:
+        return problem.loss(weights, state, batch, key=jax.random.key(0), hypers=hypers)[0]
+
+    gradient = jax.jit(jax.grad(loss))
     for place, row in enumerate(rows[:3]):
         batch = {
             "x": dataset.train.x[row : row + 1],
@@ -91,11 +96,7 @@ def test_what_is_shown_is_what_the_loss_is_given(tmp_path, monkeypatch):
             "weight": np.ones(1, np.float32),
             "key": keys[place : place + 1],
         }
-
-        def loss(weights: Any, batch: Any = batch) -> Any:
-            return problem.loss(weights, state, batch, key=jax.random.key(0), hypers=hypers)[0]
-
-        grads = jax.tree.leaves(jax.grad(loss)(zero))
+        grads = jax.tree.leaves(gradient(zero, batch))
         kernel = next(g for g in grads if g.ndim == 2)
         label = int(dataset.train.y[row])
         entered = np.asarray(kernel[:, label]) / (0.1 - 1.0)

@@ -528,8 +528,7 @@ def test_the_picture_is_xml_with_real_colours_and_all_inside_of_it(is_dark: bool
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("is_dark", [False, True])
-@pytest.mark.parametrize("size", ["1280,1800", "500,1800"])
+@pytest.mark.parametrize(("size", "is_dark"), [("1280,1800", False), ("500,1800", True)])
 def test_the_page_opens_in_a_browser(tmp_path: Path, size: str, is_dark: bool) -> None:
     import shutil
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,12 +115,13 @@ def healings(folder: Path) -> list[tuple[object, ...]]:
 
 def test_a_study_killed_while_it_reports_gets_its_report(whole: Path) -> None:
     folder = whole / "reported"
-    assert start(whole, "reported", kill_after=0, how="new") == 0
+    shutil.copytree(whole / "whole", folder)
     (folder / "report.html").unlink()
     assert start(whole, "reported", kill_after=0, how="resume") == 0
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_study_killed_twice_resumes_to_the_same_numbers(whole: Path) -> None:
     assert start(whole, "twice", kill_after=4, how="new") == -9
     assert start(whole, "twice", kill_after=5, how="resume") == -9
