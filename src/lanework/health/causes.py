@@ -105,7 +105,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
         "The gradient norm falls by orders of magnitude from the last to the first layer, and the run learns badly.",
         ("use_relu", "he_initialisation", "add_normalisation", "use_residual"),
         _GLOROT,
-        (*_STUCK, "too_many_epochs", "saturated_units"),
+        (*_STUCK, "too_many_epochs", "saturated_units", "dead_units"),
     ),
     "exploding_gradients": Cause(
         "Gradients explode",

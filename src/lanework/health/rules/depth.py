@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from lanework.health.findings import Finding
-from lanework.health.records import LayerTable, RunRecord
+from lanework.health.records import Floats, LayerTable, RunRecord
 from lanework.health.rules import measures as m
 from lanework.health.rules.measures import percent, shown
 
 VANISHED, EXPLODED = 1e-3, 1e3
-DEAD_WARN, DEAD_FAIL = 0.6, 0.9
+DEAD_WARN, DEAD_FAIL, ALL_DEAD = 0.6, 0.9, 0.99
 SATURATED = 0.5
 
 
@@ -58,19 +58,25 @@ def _copies(record: RunRecord) -> list[str]:
 
 
 def _profile(record: RunRecord) -> tuple[float, float, LayerTable]:
-    """Gradient norm of the first layer over that of the last (median of the records), and of the last alone."""
+    """Gradient norm of the first layer over that of the last, and of the last alone: medians of the records."""
     table = record.layer("grad_norm")
     if len(table.names) < 3 or not table:
         return math.nan, math.nan, table
-    first, last = table.values[:, 0], table.values[:, -1]
+    return m.middle(_shares(table)), m.middle(table.values[:, -1]), table
+
+
+def _shares(table: LayerTable) -> Floats:
+    """Gradient norm of the first layer over that of the last, at each record."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = first / last
-    return m.middle(ratio), m.middle(last), table
+        return np.asarray(table.values[:, 0] / table.values[:, -1])
 
 
 def vanishing_gradients(record: RunRecord) -> Finding | None:
     """The gradient shrinks by orders of magnitude on its way down, and the run learns badly."""
     ratio, last, table = _profile(record)
+    if table:
+        # A network that was stuck at first has lost that time, also where its gradients came back in the end.
+        ratio = min(ratio, m.middle(_shares(table)[: max(1, len(table) // 4)]))
     if not ratio < 10 * VANISHED or not last > 0 or not m.suffers(record):
         return None
     if ratio > VANISHED and not _sinks(table):
@@ -101,8 +107,9 @@ def _sinks(table: LayerTable) -> bool:
 
 
 def _is_dead(record: RunRecord) -> bool:
+    """Whether a whole layer was dead at the first record: some units, or later ones, are no reason for small gradients."""
     dead = m.hidden(record.layer("dead_share"))
-    return bool(dead) and bool(np.nanmax(dead.values[-1]) >= DEAD_FAIL)
+    return bool(dead) and bool(np.nanmax(dead.values[0]) > ALL_DEAD)
 
 
 def exploding_gradients(record: RunRecord) -> Finding | None:

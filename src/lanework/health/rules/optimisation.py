@@ -12,8 +12,8 @@ from lanework.health.rules import measures as m
 from lanework.health.rules.measures import percent, shown
 
 FAST, SLOW = 3.0, 0.3  # learning rate over the default of its rule
-LARGE, HUGE = 0.03, 0.1  # update over weights: about 1e-3 is usual
-SMALL = 5e-4
+LARGE, HUGE = 0.03, 0.1  # update over weights
+USUAL, SMALL = 1e-3, 5e-4
 
 
 def divergence(record: RunRecord) -> Finding | None:
@@ -60,6 +60,9 @@ def rate_too_high(record: RunRecord) -> Finding | None:
     needed = 2 if math.isfinite(ratio) or size >= HUGE else 3
     is_marked = ratio >= 3 * FAST or size >= HUGE
     if points < needed or not is_marked or not signs or ratio < 1.0:
+        return None
+    # A rate is what it does: where clipping or a schedule keeps every step small, it is not too high.
+    if len(sizes) and sizes.values.max() < USUAL and not m.is_broken(record):
         return None
     known = {"learning_rate": m.number(record, "train.learning_rate"), "over_usual": ratio}
     evidence = {
@@ -114,7 +117,8 @@ def _and(parts: list[str]) -> str:
 def rate_too_low(record: RunRecord) -> Finding | None:
     """Weights hardly move although the loss would still fall."""
     ratio, sizes = m.usual_rate(record), m.step_size(record)
-    if len(record.curve("train_loss")) < 2 or m.is_broken(record):
+    loss = record.curve("train_loss")
+    if len(loss) < 2 or m.is_broken(record):
         return None
     size = m.middle(sizes.values[: max(2, len(sizes) // 2)])
     is_slow = size < SMALL and (ratio <= SLOW or math.isnan(ratio))
@@ -122,7 +126,8 @@ def rate_too_low(record: RunRecord) -> Finding | None:
     fit = m.fit(record)
     if not (is_slow or is_tiny) or not fit < 0.6 or not m.is_poor(record, below=0.5):
         return None
-    begin, end = m.begin_loss(record), m.end_loss(record)
+    # Means over a whole record: those of its first and last batches are noise where the loss hardly moves.
+    begin, end = loss.first, loss.last
     if end > 1.02 * begin:
         return None
     evidence = {"learning_rate": m.number(record, "train.learning_rate"), "over_usual": ratio}

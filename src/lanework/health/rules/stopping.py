@@ -14,6 +14,7 @@ from lanework.health.rules.measures import percent, shown
 FALLEN = 0.02  # largest step of a layer over the largest so far
 STILL = 1e-6
 CLIPPED = 0.5
+EARLY = 0.25
 
 
 def too_few_epochs(record: RunRecord) -> Finding | None:
@@ -53,7 +54,7 @@ def _fall(record: RunRecord) -> tuple[float, float, float] | None:
 
 
 def too_many_epochs(record: RunRecord) -> Finding | None:
-    """The best state came in the first tenth, and it only got worse since."""
+    """The best state came in the first quarter, and it only got worse since."""
     val, chance = record.curve("val_loss"), m.chance_loss(record)
     if (
         not record.is_complete
@@ -64,7 +65,7 @@ def too_many_epochs(record: RunRecord) -> Finding | None:
         return None
     place = int(np.argmin(val.values))
     best, late = float(val.values[place]), float(np.median(val.values[-3:]))
-    if place > 0.15 * len(val) or not late - best > 0.05 * chance or not late > 1.1 * best:
+    if place > EARLY * len(val) or not late - best > 0.05 * chance or not late > 1.1 * best:
         return None
     return Finding(
         "too_many_epochs",
