@@ -501,6 +501,13 @@ def test_a_healthy_study_passes_without_a_warning() -> None:
     json.dumps(found.record(), allow_nan=False)
 
 
+def test_a_network_with_batch_normalisation_bears_the_gate() -> None:
+    told: list[Any] = []
+    study(model={"net": "mlp", "hidden": [8], "norm": "batch"}).run(check=None, on_check=told.append)
+    assert {item.name for item in told[0].items} >= CHEAP
+    assert [item for item in told[0].items if item.level == "fail"] == []
+
+
 @pytest.mark.slow
 def test_a_faulty_study_names_its_faults_by_configuration() -> None:
     x = X * 1000.0

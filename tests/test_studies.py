@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from tests.helpers import ROOT, data_folder
 FOLDERS = ("studies", "studies/choosing", "studies/networks")
 STUDIES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))
 NEEDS_DATA = {
-    *("adult", "california-preparation", "fashion-cnn"),
+    *("adult", "california-preparation", "cifar", "fashion-cnn"),
     *("fashion-mnist", "mixup-gap", "temperatures"),
 }
 
@@ -74,6 +76,12 @@ def fashion_mnist(results: dict[str, Any], frame: Any) -> None:
 def fashion_cnn(results: dict[str, Any], frame: Any) -> None:
     assert frame["test_accuracy"].min() > 0.925
     assert frame["train_accuracy"].min() > 0.96
+
+
+def cifar(results: dict[str, Any], frame: Any) -> None:
+    means = frame.groupby("arm")["test_accuracy"].mean()
+    assert means.min() > 0.72
+    assert means.max() > 0.745
 
 
 def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
@@ -176,6 +184,7 @@ def mixup_gap(results: dict[str, Any], frame: Any) -> None:
 EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "adult": adult,
     "breast-cancer": breast_cancer,
+    "cifar": cifar,
     "diabetes": diabetes,
     "digits": digits,
     "fashion-cnn": fashion_cnn,
@@ -203,6 +212,24 @@ def tied_levels(results: dict[str, Any]) -> int:
 
 def test_every_study_has_an_expectation() -> None:
     assert sorted(EXPECTED) == sorted(path.stem for path in STUDIES)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["copy_task", "transfer_fashion"])
+def test_a_script_comes_to_its_stated_result(name: str, tmp_path: Path) -> None:
+    script = ROOT / "studies" / "networks" / f"{name}.py"
+    head = script.read_text(encoding="utf-8").split('"""')[1]
+    for word in ("Question: ", "Expected: ", "Time: ", "Hardware: ", "Source: "):
+        assert word in head
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "LANEWORK_DATA": str(data_folder())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from lanework.cohort.step import Batches
 # A bucket shorter than this does not repay compiling and timing two or three more programs.
 WORTH_SECONDS = 60.0
 TRIAL_SECONDS = 1.0
-# Enough that training, and not the evaluation at the end of a segment, decides.
-MAX_TRIAL_STEPS = 200
+# Steps that are timed at least beside the first one, so that the clock's noise does not decide.
+LEAST_TRIAL_STEPS = 4
 
 
 def candidates(strategy: Strategy) -> tuple[Strategy, ...]:
@@ -44,22 +44,27 @@ def lane_steps_per_s(programs: Programs, *, learning_rate: float = 1e-4) -> floa
         hypers["learning_rate"][:] = learning_rate
     num_train = shapes.buffer_rows or programs.num_samples("train")
     index = np.arange(shapes.max_steps * shapes.batch_size, dtype=np.int32) % num_train
-    # Long segments are tried in part only; evaluation is left in, it belongs to every segment.
-    num_steps = min(shapes.max_steps, MAX_TRIAL_STEPS)
     index = np.broadcast_to(
         index.reshape(shapes.max_steps, shapes.batch_size),
         (width, shapes.max_steps, shapes.batch_size),
     )
     batches = Batches(index, np.ones(index.shape, np.float32) if shapes.has_weights else {})
     segment, train = programs.segment(width), programs.blank()
-    segment(
-        lanes, hypers, batches, num_steps, train
-    )  # the first call touches memory for the first time
-    calls, begun = 0, time.perf_counter()
-    while calls == 0 or time.perf_counter() - begun < TRIAL_SECONDS:
+
+    def seconds(num_steps: int) -> float:
+        begun = time.perf_counter()
         segment(lanes, hypers, batches, num_steps, train)
-        calls += 1
-    return width * num_steps * calls / (time.perf_counter() - begun)
+        return time.perf_counter() - begun
+
+    # A whole segment of a large network takes longer than its layout is worth: a short one and one of about a second tell what
+    # a step takes and what the evaluation does that ends every segment.
+    seconds(1)  # touches memory for the first time
+    one = seconds(1)
+    more = min(shapes.max_steps - 1, max(LEAST_TRIAL_STEPS, int(TRIAL_SECONDS / one)))
+    if more < 1:
+        return width / one
+    step = max(seconds(1 + more) - one, 0.0) / more
+    return width * shapes.max_steps / (one + step * (shapes.max_steps - 1))
 
 
 def best(

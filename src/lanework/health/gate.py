@@ -155,7 +155,7 @@ def _first_steps(
     rows = jnp.arange(samples.x.shape[0], dtype=jnp.int32)
     course = Course(
         jnp.broadcast_to(rows, (FIRST_STEPS, len(rows))),
-        rows[:1],
+        rows[:2],  # two, since batch normalisation refuses one
         jnp.float32(FIRST_RATE),
         jnp.zeros((), jnp.bool_),
     )
