@@ -503,7 +503,9 @@ def test_a_healthy_study_passes_without_a_warning() -> None:
 
 def test_a_network_with_batch_normalisation_bears_the_gate() -> None:
     told: list[Any] = []
-    study(model={"net": "mlp", "hidden": [8], "norm": "batch"}).run(check=None, on_check=told.append)
+    study(model={"net": "mlp", "hidden": [8], "norm": "batch"}).run(
+        check=None, on_check=told.append
+    )
     assert {item.name for item in told[0].items} >= CHEAP
     assert [item for item in told[0].items if item.level == "fail"] == []
 

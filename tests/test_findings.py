@@ -60,6 +60,14 @@ def test_of_two_that_bring_each_other_about_the_worse_one_stays() -> None:
     assert [one.code for one in findings.without_symptoms(found)] == ["rate_too_high"]
 
 
+def test_what_a_setting_shows_is_no_symptom() -> None:
+    vanishing = told("vanishing_gradients", "fail", 0.9)
+    slow = told("rate_too_low", "fail", 0.8)
+    assert "rate_too_low" in CAUSES["vanishing_gradients"].brings
+    assert len(findings.without_symptoms([vanishing, slow])) == 1
+    assert len(findings.without_symptoms([vanishing, replace(slow, stands=True)])) == 2
+
+
 def record() -> RunRecord:
     return RunRecord(
         curves={"train_loss": Curve.of([10, 20, 30], [3.0, 2.0, float("nan")])},

@@ -451,7 +451,70 @@ def test_weights_of_nothing_are_no_measure_of_steps_and_gradients() -> None:
     assert [finding.code for finding in diagnose(record)] == ["symmetric_weights"]
 
 
+def test_a_large_rate_whose_steps_stay_small_is_not_too_high() -> None:
+    """Clipping makes small steps of a large rate: the limit is what is wrong."""
+    record = stuck(
+        train__optimizer="sgd",
+        train__learning_rate=0.1,
+        train__clip_norm=1e-3,
+        clipped_share=curve([1.0] * NUM_RECORDS),
+        grad_norm_p90=curve([0.8] * NUM_RECORDS),
+        update_ratio=table(2e-5, 2e-5, 4e-5),
+    )
+    assert [finding.code for finding in diagnose(record)] == ["clipping_too_much"]
+
+
+def test_a_loss_that_still_falls_is_no_sign_of_haste() -> None:
+    few = healthy(
+        train__optimizer="sgd",
+        train__learning_rate=0.1,
+        train_loss=curve([2.2, 1.9, 1.6, 1.4]),
+        val_loss=curve([2.2, 1.9, 1.6, 1.4]),
+        val_accuracy=curve([0.12, 0.18, 0.24, 0.3]),
+    )
+    assert [finding.code for finding in diagnose(few)] == ["too_few_epochs"]
+
+
+def test_a_network_that_was_stuck_at_first_had_gradients_that_vanished() -> None:
+    """Also where units died later, and gradients came back in the end."""
+    rows = [[1e-9, 1e-6, 1e-3, 0.3]] * 8 + [[0.1, 0.1, 0.1, 0.3]] * (NUM_RECORDS - 8)
+    names = tuple(f"layer_{i}" for i in range(4))
+    dead = [[0.1, 0.1, 0.1, 0.0]] * 8 + [[0.1, 0.3, 0.92, 0.0]] * (NUM_RECORDS - 8)
+    record = stuck(
+        grad_norm=LayerTable.of(STEPS, names, rows), dead_share=LayerTable.of(STEPS, names, dead)
+    )
+    assert diagnose(record)[0].code == "vanishing_gradients"
+
+
+def test_a_loss_of_millions_is_told_at_once_and_not_by_too_few_epochs() -> None:
+    record = stuck(
+        train_loss=curve(falling(4e7, 2e6)),
+        val_loss=curve(falling(4e7, 2e6)),
+        grad_norm=table(4e6, 4e6, 1e6),
+        param_norm=table(80.0, 80.0, 40.0),
+    )
+    assert [finding.code for finding in diagnose(record)] == ["exploding_gradients"]
+    early = diagnose(record.before(0.1))
+    assert [finding.code for finding in early] == ["exploding_gradients"]
+
+
+def test_a_heavy_penalty_is_told_while_it_pulls_the_weights_to_zero() -> None:
+    sizes = [[8.0 * 0.9**i, 8.0 * 0.9**i, 4.0 * 0.9**i] for i in range(NUM_RECORDS)]
+    record = stuck(train__l2=2.0, param_norm=LayerTable.of(STEPS, LAYERS, sizes))
+    better = replace(
+        record.before(0.2),
+        curves={**record.before(0.2).curves, "val_accuracy": curve([0.2, 0.3, 0.4, 0.5])},
+    )
+    assert [finding.code for finding in diagnose(better)] == ["over_regularised"]
+
+
 def test_two_faults_are_both_named() -> None:
+    slow = stuck(
+        model__output_activation="softmax",
+        train__learning_rate=1e-6,
+        update_ratio=table(2e-6, 2e-6, 2e-6),
+    )
+    assert {finding.code for finding in diagnose(slow)} == {"output_activation", "rate_too_low"}
     record = stuck(model__init="zeros", model__output_activation="softmax")
     assert {finding.code for finding in diagnose(record)} == {
         "symmetric_weights",

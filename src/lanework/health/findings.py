@@ -30,6 +30,7 @@ class Finding:
         step: First recorded step at which it could be told.
         layer: Where it sits; empty where it is no matter of one layer.
         remedies: Codes of remedies, best first, chosen for this run; those of the cause by default.
+        stands: A setting speaks for it: it is nobody's symptom, whatever else is found.
     """
 
     code: str
@@ -40,6 +41,7 @@ class Finding:
     step: int = 0
     layer: str = ""
     remedies: tuple[str, ...] = ()
+    stands: bool = False
 
     def __post_init__(self) -> None:
         """Fill in the remedies.
@@ -80,7 +82,7 @@ def without_symptoms(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _explains(cause: Finding, symptom: Finding, *, is_worse: bool) -> bool:
-    if symptom.code not in CAUSES[cause.code].brings:
+    if symptom.stands or symptom.code not in CAUSES[cause.code].brings:
         return False
     # A mere warning does not explain a failure away, unless the two point at each other and it came first.
     if LEVELS.index(cause.level) > LEVELS.index(symptom.level):

@@ -122,12 +122,14 @@ def exploding_gradients(record: RunRecord) -> Finding | None:
     size = m.middle(sizes)
     ratio = _profile(record)[0]
     is_steep = ratio > EXPLODED and size > 1.0
-    if not (is_steep or size > 30.0) or not m.suffers(record):
+    # Falling from millions to half a million is no learning.
+    is_lost = size > EXPLODED and m.fit(record) < -1.0
+    if not (is_steep or size > 30.0) or not (is_lost or m.suffers(record)):
         return _burst(record)
     return Finding(
         "exploding_gradients",
         "fail",
-        0.8 if is_steep else 0.7,
+        0.8 if is_steep or is_lost else 0.7,
         f"The gradient is {shown(size)} times as large as the weights"
         + (
             f" and {shown(ratio)} times as large in {grad.names[0]} as in {grad.names[-1]}."

@@ -18,13 +18,14 @@ def over_regularised(record: RunRecord) -> Finding | None:
     """Penalties, decay, dropout or noise so strong that the training samples are not even fitted."""
     strong = _strong(record)
     is_poor = m.is_poor(record, below=0.5)
-    if not strong or not m.suffers(record, below=0.5) or m.is_broken(record):
+    if not strong or m.is_broken(record):
         return None
-    fit = m.fit(record)
-    if not fit < 0.7:
-        return None
-    shrunk = m.growth(record)
+    fit, shrunk = m.fit(record), m.growth(record)
     name, value = max(strong.items(), key=lambda item: item[1])
+    # Weights that are pulled to zero from the first steps need not be waited for until the loss has come back to chance.
+    is_pulled = not record.is_complete and value >= 2.0 and shrunk < 0.8
+    if not fit < 0.7 or not (is_pulled or m.suffers(record, below=0.5)):
+        return None
     said = f"{_WORDS[name].format(shown(_value(record, name)))} is strong"
     if shrunk < 0.7:
         said += f", the weights shrank to {percent(shrunk)} of their size"

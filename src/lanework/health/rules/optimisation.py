@@ -12,6 +12,7 @@ from lanework.health.rules import measures as m
 from lanework.health.rules.measures import percent, shown
 
 FAST, SLOW = 3.0, 0.3  # learning rate over the default of its rule
+FAR = 10.0  # beyond them by that much, the setting speaks for itself
 LARGE, HUGE = 0.03, 0.1  # update over weights
 USUAL, SMALL = 1e-3, 5e-4
 
@@ -80,6 +81,7 @@ def rate_too_high(record: RunRecord) -> Finding | None:
         min(0.95, 0.72 + 0.05 * points + 0.04 * len(signs)),
         f"{rate}{steps}, and {_and(signs)}.",
         evidence,
+        stands=ratio >= FAR * FAST,
     )
 
 
@@ -93,7 +95,7 @@ def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
         late = float(np.median(loss.values[-3:]))
         if late > 1.05 * chance:
             signs.append(f"the training loss of {shown(late)} is above chance ({shown(chance)})")
-        elif late > 0.5 * chance and m.is_poor(record):
+        elif late > 0.5 * chance and m.is_poor(record) and not m.is_improving(record):
             signs.append(f"the training loss stays high at {shown(late)}")
         elif _swing(record) > 0.35 and m.fit(record) < 0.97 and m.is_poor(record):
             signs.append("the training loss jumps up and down")
@@ -122,7 +124,7 @@ def rate_too_low(record: RunRecord) -> Finding | None:
         return None
     size = m.middle(sizes.values[: max(2, len(sizes) // 2)])
     is_slow = size < SMALL and (ratio <= SLOW or math.isnan(ratio))
-    is_tiny = ratio <= 0.03 and not size > 10 * SMALL
+    is_tiny = ratio <= SLOW / FAR and not size > 10 * SMALL
     fit = m.fit(record)
     if not (is_slow or is_tiny) or not fit < 0.6 or not m.is_poor(record, below=0.5):
         return None
@@ -139,6 +141,7 @@ def rate_too_low(record: RunRecord) -> Finding | None:
         f"Each step moves the weights by {percent(size)} only; in {record.steps} steps the training loss went from {shown(begin)} "
         f"to {shown(end)}.",
         {name: value for name, value in evidence.items() if value == value},
+        stands=ratio <= SLOW / FAR,
     )
 
 

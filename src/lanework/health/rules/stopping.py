@@ -28,6 +28,9 @@ def too_few_epochs(record: RunRecord) -> Finding | None:
     now, is_behind = m.late_skill(record), m.is_behind(record)
     if not val > 0.05 * chance or not train > 0.05 * chance or now > 0.95:
         return None
+    # Far above chance it is not time that is wanting.
+    if m.fit(record) < -1.0:
+        return None
     return Finding(
         "too_few_epochs",
         "fail" if is_behind else "warn",
