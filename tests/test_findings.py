@@ -1,5 +1,7 @@
 """The table of causes, findings in order, and records cut short."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
