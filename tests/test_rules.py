@@ -508,6 +508,15 @@ def test_a_heavy_penalty_is_told_while_it_pulls_the_weights_to_zero() -> None:
     assert [finding.code for finding in diagnose(better)] == ["over_regularised"]
 
 
+def test_knowing_by_heart_and_less_than_simple_models_is_overfitting() -> None:
+    record = healthy(
+        train_loss=curve(falling(CHANCE, 0.001, rate=12.0)),
+        val_loss=curve([1.6, 1.3, 1.2, 1.2, *[1.4] * (NUM_RECORDS - 4)]),
+        val_accuracy=curve([0.4, 0.5, 0.6, 0.6, *[0.58] * (NUM_RECORDS - 4)]),
+    )
+    assert [finding.code for finding in diagnose(record)] == ["overfitting"]
+
+
 def test_two_faults_are_both_named() -> None:
     slow = stuck(
         model__output_activation="softmax",

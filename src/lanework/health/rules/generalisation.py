@@ -137,11 +137,14 @@ def overfitting(record: RunRecord) -> Finding | None:
     then, now = float(train.values[place]), float(np.median(train.values[-3:]))
     rise = late - best
     is_after = place <= 0.75 * (len(val) - 1) and len(val) - 1 - place >= 3
-    if not is_after or not late > 1.3 * best or not rise > 0.15 * chance or not now < 0.75 * then:
+    has_risen = late > 1.3 * best and rise > 0.15 * chance
+    # Training samples known by heart, and simple models do better: that the loss rose little is no comfort.
+    by_heart = now < 0.1 * late and late > 1.05 * best and m.is_behind(record)
+    if not is_after or not (has_risen or by_heart) or not now < 0.75 * then:
         return None
     scores = m.skill(record).values
     lost = float(np.nanmax(scores) - np.nanmedian(scores[-3:])) if len(scores) else math.nan
-    is_bad = late > 2.0 * best or late > chance or lost > max(0.05, 2.0 * m.skill_error(record))
+    is_bad = by_heart or late > 2.0 * best or late > chance or lost > max(0.05, 2.0 * m.skill_error(record))
     return Finding(
         "overfitting",
         "fail" if is_bad else "warn",
