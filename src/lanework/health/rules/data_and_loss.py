@@ -100,6 +100,11 @@ def _at_chance(record: RunRecord) -> Finding | None:
         or len(m.skill(record)) < 2
     ):
         return None
+    # Where one class is rare, accuracy stays at chance although the loss says that the inputs know something.
+    val = record.curve("val_loss")
+    is_class = facts.task == "classification"
+    if is_class and len(val) and val.values.min() < 0.95 * m.chance_loss(record):
+        return None
     has_fitted = m.fit(record) > 0.3
     knows = math.isfinite(simple)
     # Codes and long sequences may hold what only a network finds: there it must have learned by heart in vain.
@@ -215,6 +220,8 @@ def _out_of_reach(record: RunRecord, output: str) -> Finding | None:
         f"{output} gives only numbers {reach}, the target as trained on runs from {shown(facts.target_min)} to "
         f"{shown(facts.target_max)}.",
         {"target_min": facts.target_min, "target_max": facts.target_max},
+        # A scaled target runs below and above zero: what ends at zero or one cannot reach it either.
+        stands=True,
     )
 
 

@@ -144,7 +144,12 @@ def overfitting(record: RunRecord) -> Finding | None:
         return None
     scores = m.skill(record).values
     lost = float(np.nanmax(scores) - np.nanmedian(scores[-3:])) if len(scores) else math.nan
-    is_bad = by_heart or late > 2.0 * best or late > chance or lost > max(0.05, 2.0 * m.skill_error(record))
+    is_bad = (
+        by_heart
+        or late > 2.0 * best
+        or late > chance
+        or lost > max(0.05, 2.0 * m.skill_error(record))
+    )
     return Finding(
         "overfitting",
         "fail" if is_bad else "warn",
@@ -183,6 +188,7 @@ def underfitting(record: RunRecord) -> Finding | None:
         f"Validation reaches a skill of {shown(now)} where simple models reach {shown(simple)}; the training loss of "
         f"{shown(loss.last)} hardly falls any more.",
         {"skill": now, "simple_skill": simple, "fit": m.fit(record)},
+        stands=record.setting("model.hidden") in ((), []),
     )
 
 
@@ -196,17 +202,21 @@ def class_collapse(record: RunRecord) -> Finding | None:
     late = float(np.max(seen.values[-3:]))
     missing = round((1.0 - late) * len(shares))
     countable = sum(share * record.data.num_val >= LEAST_COUNT for share in shares)
-    if missing - (len(shares) - countable) < 1:
-        return None
     unequal = max(shares) / min(shares)
-    if unequal < 3.0:
+    # Answers outside of the commonest class that come half as often as such samples do, where there are enough to say so.
+    others = 1.0 - max(shares)
+    is_seldom = 1.0 - float(np.median(top.values[-3:])) < 0.5 * others
+    is_seldom &= others * record.data.num_val >= 4 * LEAST_COUNT
+    is_missing = missing - (len(shares) - countable) >= 1
+    if unequal < 3.0 or not (is_missing or is_seldom):
         return None
     is_gross = top.last > max(shares) + 0.5 * (1.0 - max(shares)) or late <= 0.5
     return Finding(
         "class_collapse",
         "fail" if is_gross else "warn",
         0.85 if is_gross else 0.65,
-        f"{missing} of {len(shares)} classes are hardly ever answered; {percent(top.last)} of the answers are the same class, whose "
+        (f"{missing} of {len(shares)} classes are hardly ever answered; " if missing else "")
+        + f"{percent(top.last)} of the answers are the same class, whose "
         f"share is {percent(max(shares))}.",
         {"missing": float(missing), "classes": float(len(shares)), "commonest_answer": top.last},
     )

@@ -95,7 +95,7 @@ def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
         late = float(np.median(loss.values[-3:]))
         if late > 1.05 * chance:
             signs.append(f"the training loss of {shown(late)} is above chance ({shown(chance)})")
-        elif late > 0.5 * chance and m.is_poor(record) and not m.is_improving(record):
+        elif late > 0.5 * chance and m.is_poor(record) and not _falls(record):
             signs.append(f"the training loss stays high at {shown(late)}")
         elif _swing(record) > 0.35 and m.fit(record) < 0.97 and m.is_poor(record):
             signs.append("the training loss jumps up and down")
@@ -110,6 +110,12 @@ def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
     if dead and np.nanmax(dead.values[-1]) >= 0.9 and m.is_poor(record):
         signs.append("units died")
     return signs
+
+
+def _falls(record: RunRecord) -> bool:
+    """Whether the training loss still falls, if slowly: steps that are too large make it jump."""
+    late = record.curve("train_loss").values[-8:]
+    return m.is_improving(record) or bool(len(late) > 3 and np.mean(np.diff(late) < 0) >= 0.8)
 
 
 def _and(parts: list[str]) -> str:

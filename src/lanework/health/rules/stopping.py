@@ -15,6 +15,7 @@ FALLEN = 0.02  # largest step of a layer over the largest so far
 STILL = 1e-6
 CLIPPED = 0.5
 EARLY = 0.25
+IN_FALL = 0.15  # share of the fall in training loss that came in the last quarter
 
 
 def too_few_epochs(record: RunRecord) -> Finding | None:
@@ -27,6 +28,10 @@ def too_few_epochs(record: RunRecord) -> Finding | None:
     train, val, chance = fall
     now, is_behind = m.late_skill(record), m.is_behind(record)
     if not val > 0.05 * chance or not train > 0.05 * chance or now > 0.95:
+        return None
+    # A last quarter that adds little to what fell before is the end of a fall.
+    total = m.begin_loss(record) - record.curve("train_loss").last
+    if len(record.curve("train_loss")) > 3 and train < IN_FALL * total and not is_behind:
         return None
     # Far above chance it is not time that is wanting.
     if m.fit(record) < -1.0:
@@ -68,7 +73,9 @@ def too_many_epochs(record: RunRecord) -> Finding | None:
         return None
     place = int(np.argmin(val.values))
     best, late = float(val.values[place]), float(np.median(val.values[-3:]))
-    if place > EARLY * len(val) or not late - best > 0.05 * chance or not late > 1.1 * best:
+    has_risen = late - best > 0.05 * chance and late > 1.1 * best
+    has_risen |= late - best > 0.01 * chance and late > 1.5 * best
+    if place > EARLY * len(val) or not has_risen:
         return None
     return Finding(
         "too_many_epochs",
