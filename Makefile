@@ -52,11 +52,12 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A file is tested by one process, which trains what its tests share, and compiles what they call, once.
 test: check
-	$(BIN)/pytest -n $(WORKERS) -m "not slow and not gpu" --doctest-modules src tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu" --doctest-modules src tests
 
 test-all: check $(VENV)/.installed-oracles
-	LANEWORK_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(WORKERS) -m "not gpu" --doctest-modules src tests
+	LANEWORK_TESTS_OPTIMISED=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not gpu" --doctest-modules src tests
 
 # The other tools get an environment of their own: the one that people use stays without them.
 bench:
