@@ -22,7 +22,7 @@ FOLDERS = ("studies", "studies/choosing", "studies/networks")
 STUDIES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))
 NEEDS_DATA = {
     *("adult", "california-preparation", "cifar", "fashion-cnn"),
-    *("fashion-mnist", "mixup-gap", "temperatures"),
+    *("fashion-mnist", "mixup-gap", "names", "temperatures"),
 }
 
 
@@ -82,6 +82,11 @@ def cifar(results: dict[str, Any], frame: Any) -> None:
     means = frame.groupby("arm")["test_accuracy"].mean()
     assert means.min() > 0.72
     assert means.max() > 0.745
+
+
+def names(results: dict[str, Any], frame: Any) -> None:
+    assert frame["test_accuracy"].between(0.838, 0.862).all()
+    assert frame["test_accuracy"].max() > 0.845
 
 
 def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
@@ -186,6 +191,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "breast-cancer": breast_cancer,
     "cifar": cifar,
     "diabetes": diabetes,
+    "names": names,
     "digits": digits,
     "fashion-cnn": fashion_cnn,
     "fashion-mnist": fashion_mnist,

@@ -55,7 +55,7 @@ def _bars(draws: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| | bar |{seeds}", "|---|---|" + "---|" * len(draws)]
     for name, what, word, bar in BARS:
         values = [one["counts"].get(name) for one in draws]
-        if all(value is None for value in values):
+        if bar is None and all(value is None for value in values):
             continue
         told = "" if bar is None else f"{word} {_percent(bar)}"
         lines.append(f"| {what} | {told} | " + " | ".join(map(_percent, values)) + " |")
@@ -67,7 +67,7 @@ def _role(one: Mapping[str, Any]) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    return "not measured" if value is None else f"{100 * value:.1f} %"
 
 
 def _draw(one: Mapping[str, Any]) -> str:
