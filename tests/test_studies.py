@@ -21,8 +21,8 @@ from tests.helpers import ROOT, data_folder
 FOLDERS = ("studies", "studies/choosing", "studies/networks")
 STUDIES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.yaml"))
 NEEDS_DATA = {
-    *("adult", "california-preparation", "cifar", "fashion-cnn"),
-    *("fashion-mnist", "mixup-gap", "names", "temperatures"),
+    *("adult", "california-preparation", "cifar", "depth", "fashion-cnn"),
+    *("fashion-mnist", "mixup-gap", "names", "shakespeare", "temperatures"),
 }
 
 
@@ -87,6 +87,24 @@ def cifar(results: dict[str, Any], frame: Any) -> None:
 def names(results: dict[str, Any], frame: Any) -> None:
     assert frame["test_accuracy"].between(0.838, 0.862).all()
     assert frame["test_accuracy"].max() > 0.845
+
+
+def shakespeare(results: dict[str, Any], frame: Any) -> None:
+    last_tenth = (frame["val_loss"] + frame["test_loss"]) / 2  # nats per character
+    assert last_tenth.max() < 1.55
+    assert last_tenth.min() < 1.52
+
+
+def depth(results: dict[str, Any], frame: Any) -> None:
+    """By seed: what 36 more layers cost in training loss, with and without shortcuts."""
+    loss = frame.assign(net=frame["arm"].str.split("(").str[0]).pivot_table(
+        index="seed", columns=["net", "depth"], values="train_loss"
+    )
+    plain, resnet = (loss[net][56] - loss[net][20] for net in ("plain", "resnet"))
+    assert (plain > 0).all()
+    assert (plain > resnet).all()
+    assert plain.mean() > 0.3
+    assert abs(resnet.mean()) < 0.3
 
 
 def rules_at_their_best(results: dict[str, Any], frame: Any) -> None:
@@ -190,6 +208,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "adult": adult,
     "breast-cancer": breast_cancer,
     "cifar": cifar,
+    "depth": depth,
     "diabetes": diabetes,
     "names": names,
     "digits": digits,
@@ -197,6 +216,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "fashion-mnist": fashion_mnist,
     "few-epochs": few_epochs,
     "rules-at-their-best": rules_at_their_best,
+    "shakespeare": shakespeare,
     "schedules": schedules,
     "small-and-whole": small_and_whole,
     "california-preparation": california_preparation,
