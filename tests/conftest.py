@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,19 +26,32 @@ if not COMPILES_AS_USERS:
 LAWS = "tests/test_cohort_laws"  # equal to the bit, also of programs as users compile them
 
 
-@pytest.fixture(autouse=True)
-def optimised(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compile the laws of training and the slow tests with all optimisations."""
-    place = request.path.relative_to(ROOT).as_posix()
-    is_law = place.startswith(LAWS) or request.node.get_closest_marker("slow") is not None
-    if COMPILES_AS_USERS or not is_law:
+@contextmanager
+def optimising(is_on: bool) -> Iterator[None]:
+    """Compile with all optimisations meanwhile."""
+    if COMPILES_AS_USERS or not is_on:
         yield
         return
     import jax
 
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def laws_compile_as_users(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For the whole module, since its tests compare with trainings that they share."""
+    with optimising(request.path.relative_to(ROOT).as_posix().startswith(LAWS)):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def slow_tests_compile_as_users(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Also where they are run by hand."""
+    with optimising(request.node.get_closest_marker("slow") is not None):
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ FAST, SLOW = 3.0, 0.3  # learning rate over the default of its rule
 FAR = 10.0  # beyond them by that much, the setting speaks for itself
 LARGE, HUGE = 0.03, 0.1  # update over weights
 USUAL, SMALL = 1e-3, 5e-4
+DIED = "units died"
 
 
 def divergence(record: RunRecord) -> Finding | None:
@@ -56,14 +57,15 @@ def rate_too_high(record: RunRecord) -> Finding | None:
     ratio, sizes = m.usual_rate(record), m.step_size(record)
     size = m.middle(sizes.values)
     points = (ratio >= FAST) + (ratio >= 3 * FAST) + (size >= LARGE) + (size >= HUGE)
-    signs = _signs_of_haste(record, ratio)
+    signs = _signs_of_haste(record, ratio, is_large=size >= LARGE)
     # Without a rate to compare with (own loops), the size of the steps must speak for itself.
     needed = 2 if math.isfinite(ratio) or size >= HUGE else 3
     is_marked = ratio >= 3 * FAST or size >= HUGE
     if points < needed or not is_marked or not signs or ratio < 1.0:
         return None
-    # A rate is what it does: where clipping or a schedule keeps every step small, it is not too high.
-    if len(sizes) and sizes.values.max() < USUAL and not m.is_broken(record):
+    # A rate is what it does: where clipping or a schedule keeps every step small, it is not too high. Dead units stand still.
+    is_small = len(sizes) > 0 and sizes.values.max() < USUAL
+    if is_small and not m.is_broken(record) and DIED not in signs:
         return None
     known = {"learning_rate": m.number(record, "train.learning_rate"), "over_usual": ratio}
     evidence = {
@@ -85,8 +87,8 @@ def rate_too_high(record: RunRecord) -> Finding | None:
     )
 
 
-def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
-    """What a loss does under steps that are too large."""
+def _signs_of_haste(record: RunRecord, ratio: float, *, is_large: bool) -> list[str]:
+    """What a loss does under steps that are too large; a slow fall speaks against it where steps are not large."""
     signs = []
     if m.is_broken(record):
         signs.append("the loss stopped being finite")
@@ -95,7 +97,7 @@ def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
         late = float(np.median(loss.values[-3:]))
         if late > 1.05 * chance:
             signs.append(f"the training loss of {shown(late)} is above chance ({shown(chance)})")
-        elif late > 0.5 * chance and m.is_poor(record) and not _falls(record):
+        elif late > 0.5 * chance and m.is_poor(record) and (is_large or not _falls(record)):
             signs.append(f"the training loss stays high at {shown(late)}")
         elif _swing(record) > 0.35 and m.fit(record) < 0.97 and m.is_poor(record):
             signs.append("the training loss jumps up and down")
@@ -108,7 +110,7 @@ def _signs_of_haste(record: RunRecord, ratio: float) -> list[str]:
         signs.append(f"the weights grew {shown(m.growth(record))}-fold")
     dead = m.hidden(record.layer("dead_share"))
     if dead and np.nanmax(dead.values[-1]) >= 0.9 and m.is_poor(record):
-        signs.append("units died")
+        signs.append(DIED)
     return signs
 
 
