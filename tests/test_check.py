@@ -501,10 +501,10 @@ def test_a_healthy_study_passes_without_a_warning() -> None:
     json.dumps(found.record(), allow_nan=False)
 
 
-def test_a_network_with_batch_normalisation_bears_the_gate() -> None:
+def test_a_network_with_batch_normalisation_bears_the_gate(tmp_path: Path) -> None:
     told: list[Any] = []
     study(model={"net": "mlp", "hidden": [8], "norm": "batch"}).run(
-        check=None, on_check=told.append
+        tmp_path / "run", check=None, on_check=told.append
     )
     assert {item.name for item in told[0].items} >= CHEAP
     assert [item for item in told[0].items if item.level == "fail"] == []
