@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from lanework import cli
 from tests.helpers import lanework
@@ -260,6 +261,29 @@ def test_interrupt_says_how_to_resume_and_resuming_works(tmp_path: Path) -> None
     assert resumed.returncode == 0, resumed.stderr
     runs = json.loads((tmp_path / "here/results.json").read_text())["runs"]
     assert len(runs) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "works", "told"),
+    [
+        ("check", "Study.from_file", ""),
+        ("rate", "rates.rate", "Interrupted. Nothing of a search for a rate is kept.\n"),
+        (
+            "heal",
+            "Study.from_file",
+            "Interrupted. What is done is saved; the same command goes on.\n",
+        ),
+    ],
+)
+def test_ctrl_c_ends_with_130_and_says_what_is_kept(
+    command: str, works: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"lanework.api.{works}", interrupt)
+    done = CliRunner().invoke(cli.app, [command, "any.yaml"])
+    assert (done.exit_code, done.stderr) == (130, told)
 
 
 def test_a_terminal_gets_one_live_display(tmp_path: Path) -> None:

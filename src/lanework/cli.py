@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,6 +89,19 @@ Memory = Annotated[
         help="Memory that lanes may use, e.g. 4GiB. Default: 60 % of the machine's.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print plain values as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")]
+
+
+def _at_least_one(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise typer.BadParameter(f"must be a whole number >= 1, got {value}. Use for example 5.")
+    return value
+
+
+def _number(text: str, *, metavar: str = "N") -> Any:
+    """An option for a whole number >= 1 whose help tells its default."""
+    return typer.Option(metavar=metavar, callback=_at_least_one, help=text, show_default=False)
 
 
 def _version(is_asked: bool) -> None:
@@ -147,22 +160,18 @@ def run(
         )
     from lanework import api
 
-    try:
-        with _display(is_quiet=quiet) as watcher:
-            results = api.run(
-                study,
-                folder=out,
-                memory=memory,
-                resume=resume,
-                overwrite=overwrite,
-                progress=watcher,
-                check=check,
-                is_strict=strict,
-                on_check=None if quiet else _tell_check,
-            )
-    except KeyboardInterrupt:
-        print(_how_to_resume(study, out), file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    with _display(is_quiet=quiet, interrupted=_how_to_resume(study, out)) as watcher:
+        results = api.run(
+            study,
+            folder=out,
+            memory=memory,
+            resume=resume,
+            overwrite=overwrite,
+            progress=watcher,
+            check=check,
+            is_strict=strict,
+            on_check=None if quiet else _tell_check,
+        )
     page = results.folder / "report.html"
     print(page if quiet else f"{results.summary()}\n\nReport: {page}")
     if not (results.folder / "best").is_dir():
@@ -199,7 +208,7 @@ def plan(study: StudyFile, *, memory: Memory = None) -> None:
 def describe(
     study: StudyFile,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plain values as JSON.")] = False,
+    as_json: AsJson = False,
     memory: Memory = None,
 ) -> None:
     """Print the networks of a study: layers, shapes, parameters, multiply-adds, memory per lane."""
@@ -215,22 +224,17 @@ def describe(
 def check(
     study: StudyFile,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plain values as JSON.")] = False,
+    as_json: AsJson = False,
     memory: Memory = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Look at every configuration of a study before training: data, networks, gradients, rates."""
     import json
 
     from lanework import api
 
-    try:
-        with _display(is_quiet=quiet or as_json) as watcher:
-            found = api.Study.from_file(study).check(memory=memory, progress=watcher)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+    with _display(is_quiet=quiet or as_json) as watcher:
+        found = api.Study.from_file(study).check(memory=memory, progress=watcher)
     print(json.dumps(found.record(), indent=1) if as_json else _check_text(found))
     if not found.is_good:
         raise typer.Exit(NO_GOOD_RUN)
@@ -257,58 +261,38 @@ def _coloured(text: str) -> str:
     return capture.get()
 
 
-def _at_least_one(value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise typer.BadParameter(f"must be a whole number >= 1, got {value}. Use for example 5.")
-    return value
-
-
 @app.command()
 def rate(
     study: StudyFile,
     *,
     budget: Annotated[
         int | None,
-        typer.Option(
+        _number(
+            "Epochs of a run of the search. Default: some hundred steps, at most the study's.",
             metavar="EPOCHS",
-            callback=_at_least_one,
-            help="Epochs of a run of the search. Default: some hundred steps, at most the study's.",
         ),
     ] = None,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            callback=_at_least_one,
-            help="Seeds of each rate. Default: 5.",
-            show_default=False,
-        ),
-    ] = 5,
+    seeds: Annotated[int, _number("Seeds of each rate. Default: 5.")] = 5,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where. Default: runs/NAME-OF-THE-STUDY-rate."),
     ] = None,
     memory: Memory = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Search for the learning rate of each recipe of a study, and say why."""
     from lanework.api import rates
 
-    try:
-        with _display(is_quiet=quiet) as watcher:
-            found, page = rates.rate(
-                study,
-                epochs=budget,
-                num_seeds=seeds,
-                folder=out,
-                memory=memory,
-                progress=watcher,
-            )
-    except KeyboardInterrupt:
-        print("Interrupted. Nothing of a search for a rate is kept.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    interrupted = "Interrupted. Nothing of a search for a rate is kept."
+    with _display(is_quiet=quiet, interrupted=interrupted) as watcher:
+        found, page = rates.rate(
+            study,
+            epochs=budget,
+            num_seeds=seeds,
+            folder=out,
+            memory=memory,
+            progress=watcher,
+        )
     print(f"{rates.summary(found)}\n\nPage: {page}")
     if all(one.rate is None for one in found.recipes):
         print("No rate trained any recipe; the page says what was tried.", file=sys.stderr)
@@ -321,24 +305,8 @@ def heal(
         Path, typer.Argument(metavar="STUDY", help="A study file, or the folder of a study.")
     ],
     *,
-    top: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            callback=_at_least_one,
-            help="Remedies of each cause. Default: 3.",
-            show_default=False,
-        ),
-    ] = 3,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            callback=_at_least_one,
-            help="Seeds of each remedy. Default: 5.",
-            show_default=False,
-        ),
-    ] = 5,
+    top: Annotated[int, _number("Remedies of each cause. Default: 3.")] = 3,
+    seeds: Annotated[int, _number("Seeds of each remedy. Default: 5.")] = 5,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -347,9 +315,7 @@ def heal(
         ),
     ] = None,
     memory: Memory = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the result, but no progress.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a study, and measure what mends it.
 
@@ -357,18 +323,15 @@ def heal(
     """
     from lanework import api
 
-    try:
-        with _display(is_quiet=quiet) as watcher:
-            if study.is_dir():
-                found = api.load(study).heal(
-                    top=top, seeds=seeds, folder=out, memory=memory, progress=watcher
-                )
-            else:
-                asked = api.Study.from_file(study)
-                found = asked.heal(out, top=top, seeds=seeds, memory=memory, progress=watcher)
-    except KeyboardInterrupt:
-        print("Interrupted. What is done is saved; the same command goes on.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    interrupted = "Interrupted. What is done is saved; the same command goes on."
+    with _display(is_quiet=quiet, interrupted=interrupted) as watcher:
+        if study.is_dir():
+            found = api.load(study).heal(
+                top=top, seeds=seeds, folder=out, memory=memory, progress=watcher
+            )
+        else:
+            asked = api.Study.from_file(study)
+            found = asked.heal(out, top=top, seeds=seeds, memory=memory, progress=watcher)
     print(f"{found.text()}\n\nReport: {found.folder / 'report.html'}")
 
 
@@ -570,17 +533,27 @@ def surface(
 
 
 @contextmanager
-def _display(*, is_quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """What is called with each progress: a live display on a terminal, lines elsewhere, nothing when quiet."""
+def _display(
+    *, is_quiet: bool, interrupted: str = ""
+) -> Iterator[Callable[[Progress], None] | None]:
+    """What is called with each progress: a live display on a terminal, lines elsewhere, nothing when quiet.
+
+    Ctrl-C ends the command there, and says what `interrupted` says.
+    """
     import os
 
-    if is_quiet:
-        yield None
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _live() as watcher:
-            yield watcher
-    else:
-        yield lines_to(lambda line: print(line, file=sys.stderr, flush=True))
+    try:
+        if is_quiet:
+            yield None
+        elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            with _live() as watcher:
+                yield watcher
+        else:
+            yield lines_to(lambda line: print(line, file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        if interrupted:
+            print(interrupted, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def lines_to(write: Callable[[str], None]) -> Callable[[Progress], None]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from lanework.catalog.networks import dropout_hypers, spatial_dropout_hyper, starting_hypers
+from lanework.catalog.networks import (
+    WIDEST,
+    dropout_hypers,
+    output_hypers,
+    spatial_dropout_hyper,
+    starting_hypers,
+)
 from lanework.catalog.types import Entry, Hyper
 
-__all__ = ["NETS", "WIDEST", "body"]
-
-WIDEST = 1_000_000
+__all__ = ["NETS", "body"]
 
 
 def body(*, norm: str = "none", has_forms: bool = False) -> tuple[Hyper, ...]:
@@ -29,22 +33,7 @@ def body(*, norm: str = "none", has_forms: bool = False) -> tuple[Hyper, ...]:
             choices=("before", "after"),
         ),
         *dropout_hypers(has_forms=has_forms),
-        Hyper(
-            "output_activation",
-            "choice",
-            "none",
-            "after the output layer; the losses expect none, anything else shows a mistake",
-            choices=("none",),
-            of="activation",
-        ),
-        Hyper(
-            "num_outputs",
-            "int",
-            None,
-            "outputs of the network; not set: as many as the data needs",
-            low=1,
-            high=WIDEST,
-        ),
+        *output_hypers(),
     )
 
 

@@ -9,12 +9,15 @@ __all__ = [
     "INITS",
     "NORMS",
     "STARTING",
+    "WIDEST",
     "dropout_hypers",
     "monte_carlo_hyper",
+    "output_hypers",
     "spatial_dropout_hyper",
     "starting_hypers",
 ]
 
+WIDEST = 1_000_000
 STARTING = ("init", "init_by_path", "hidden_bias", "output_bias")
 """Options of networks that only say where the weights start: runs that differ in them share a program."""
 
@@ -53,6 +56,28 @@ def starting_hypers() -> tuple[Hyper, ...]:
             "where the bias of the output layer starts; base_rate: where guessing the class shares or the mean target "
             "is, so that training need not learn them",
             choices=("zero", "base_rate"),
+        ),
+    )
+
+
+def output_hypers(outputs: str = "outputs of the network") -> tuple[Hyper, ...]:
+    """Options of networks for their output layer; `outputs`: what is counted."""
+    return (
+        Hyper(
+            "output_activation",
+            "choice",
+            "none",
+            "after the output layer; the losses expect none, anything else shows a mistake",
+            choices=("none",),
+            of="activation",
+        ),
+        Hyper(
+            "num_outputs",
+            "int",
+            None,
+            f"{outputs}; not set: as many as the data needs",
+            low=1,
+            high=WIDEST,
         ),
     )
 

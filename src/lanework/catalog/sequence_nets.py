@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from lanework.catalog.networks import dropout_hypers, starting_hypers
+from lanework.catalog.networks import WIDEST, dropout_hypers, output_hypers, starting_hypers
 from lanework.catalog.types import Entry, Hyper
 
 __all__ = ["SEQUENCE_NETS"]
 
-_WIDEST = 1_000_000
 _EMBEDDING = Hyper(
     "embedding",
     "int",
     64,
     "entries of the learned vector that stands for a token (series have none)",
     low=1,
-    high=_WIDEST,
+    high=WIDEST,
 )
-_ENDS = (
-    Hyper(
-        "output_activation",
-        "choice",
-        "none",
-        "after the output layer; the losses expect none, anything else shows a mistake",
-        choices=("none",),
-        of="activation",
-    ),
-    Hyper(
-        "num_outputs",
-        "int",
-        None,
-        "outputs of the network (of each step, where steps have targets); not set: as many as the data needs",
-        low=1,
-        high=_WIDEST,
-    ),
-)
+_ENDS = output_hypers("outputs of the network (of each step, where steps have targets)")
 
 
 def _recurrent(*own: Hyper, recurrent_init: str = "orthogonal") -> tuple[Hyper, ...]:
     return (
-        Hyper("hidden", "ints", (128,), "units of each recurrent layer", low=1, high=_WIDEST),
+        Hyper("hidden", "ints", (128,), "units of each recurrent layer", low=1, high=WIDEST),
         *own,
         _EMBEDDING,
         Hyper(
@@ -129,7 +111,7 @@ SEQUENCE_NETS: tuple[Entry, ...] = (
                 64,
                 "features of each step; a multiple of heads",
                 low=1,
-                high=_WIDEST,
+                high=WIDEST,
             ),
             Hyper("heads", "int", 4, "attentions side by side", low=1, high=1024),
             Hyper(

@@ -172,28 +172,8 @@ def _bucket(
     total_steps = steps_per_epoch * train.epochs
     boundaries = segment_boundaries(total_steps, steps_per_epoch, train.eval_every)
     max_steps = max(b - a for a, b in zip((0, *boundaries), boundaries, strict=False))
-    values = {arm.index: traced_values(arm.config) for arm in members}
-    # A strength that is zero in all runs is not even handed to the program.
-    idle = {
-        name for name in ZERO_IS_OFF if not any(row.get(name, 0.0) > 0 for row in values.values())
-    }
     inits = {_text(arm.config.model): arm.config.model for arm in members}
-    init_number = {key: place for place, key in enumerate(inits)}
-    runs = tuple(
-        Run(
-            run=run_number[arm.index, seed, fold],
-            arm=arm.index,
-            seed=seed,
-            hypers={k: v for k, v in values[arm.index].items() if k not in idle} | of_fold,
-            init=init_number[_text(arm.config.model)],
-            fold=fold,
-        )
-        for arm in members
-        for seed in spec.seeds
-        for fold, of_fold in enumerate(
-            [assemble.fold_hypers(i, one) for i, one in enumerate(folds)] or [{}]
-        )
-    )
+    runs = _runs(members, spec, folds, run_number, inits=tuple(inits))
     shapes = Shapes(
         max_steps=max_steps,
         batch_size=batch_size,
@@ -219,6 +199,37 @@ def _bucket(
         boundaries=boundaries,
         shapes=shapes,
         spans=tuple(zip(firsts, sizes_of_train, strict=False)) if folds else (),
+    )
+
+
+def _runs(
+    members: Sequence[Arm],
+    spec: StudySpec,
+    folds: Sequence[Dataset],
+    run_number: Mapping[tuple[int, int, int], int],
+    *,
+    inits: Sequence[str],
+) -> tuple[Run, ...]:
+    """The runs of a bucket, arm by arm, seed by seed, fold by fold."""
+    values = {arm.index: traced_values(arm.config) for arm in members}
+    # A strength that is zero in all runs is not even handed to the program.
+    idle = {
+        name for name in ZERO_IS_OFF if not any(row.get(name, 0.0) > 0 for row in values.values())
+    }
+    init_number = {text: place for place, text in enumerate(inits)}
+    of_folds = [assemble.fold_hypers(i, one) for i, one in enumerate(folds)] or [{}]
+    return tuple(
+        Run(
+            run=run_number[arm.index, seed, fold],
+            arm=arm.index,
+            seed=seed,
+            hypers={k: v for k, v in values[arm.index].items() if k not in idle} | of_fold,
+            init=init_number[_text(arm.config.model)],
+            fold=fold,
+        )
+        for arm in members
+        for seed in spec.seeds
+        for fold, of_fold in enumerate(of_folds)
     )
 
 

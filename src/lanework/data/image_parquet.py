@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lanework.catalog import nearest
 from lanework.data.image_files import PART_NAMES, Pile
-from lanework.data.messages import bad, count, listed
+from lanework.data.messages import bad, count, listed, no_column
 
 __all__ = ["image_column", "parquet_files", "pile_of_parquet"]
 
@@ -132,14 +131,7 @@ def _label_column(
         )
     if target in others:
         return target
-    close = nearest(target, others)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    raise bad(
-        "data.target",
-        f"must be a column of {label}",
-        got=repr(target),
-        do=f"{hint}Its columns besides the images are {listed(others, limit=12) or 'none'}.",
-    )
+    raise no_column("data.target", target, others, source=label, besides=" besides the images")
 
 
 def _class_names(schema: Any, name: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from lanework.data.parting import Keys, split_keys, split_parts
 from lanework.data.prepare import Preparation, learn_images
 from lanework.data.series import load_series, resolve_order
 from lanework.data.sources import SOURCES, column_names, read_source, read_test, resolve_target
-from lanework.data.split import PARTS, Parts
+from lanework.data.split import PARTS, Parts, limited_rows
 from lanework.data.tabular import PLAIN_STEPS, prepare_matrix, prepare_table
 from lanework.data.target import (
     Classes,
@@ -36,7 +36,7 @@ from lanework.data.target import (
     find_classes,
     log_targets,
     numeric_target,
-    scale_of,
+    scaled_targets,
 )
 from lanework.data.text import is_text, load_text
 from lanework.data.types import (
@@ -46,6 +46,7 @@ from lanework.data.types import (
     InputInfo,
     Loaded,
     Part,
+    Prepared,
     Rows,
     Sequences,
     Steps,
@@ -68,14 +69,16 @@ class _Coded(NamedTuple):
     y: Array  # int32 [n] or [n, time], or float64 [n, k] in the target's unit
 
 
-class _Inputs(NamedTuple):
-    """The prepared features."""
+class _Fold(NamedTuple):
+    """One fold before its targets are prepared; without cross-validation there is one."""
 
-    record: Preparation
-    parts: tuple[Array, Array, Array]
-    input: InputInfo
-    scale: Array | None
-    shift: Array | None
+    loaded: Loaded
+    coded: _Coded
+    held: tuple[Loaded, Array] | None  # the source's own test part, with its target
+    keys: Keys
+    parts: Parts
+    inputs: Prepared
+    weights: Array | None  # of the training rows
 
 
 def load(spec: DataSpec, *, arrays: Any = None) -> Dataset:
@@ -151,23 +154,12 @@ def load_folds(
     loaded, held, more = _drop_empty(loaded, held, known)
     decisions += more
     made: list[Dataset] = []
-    for fold, parts in enumerate(folds[:1] if is_first_only else folds):
-        inputs, more = _prepare(loaded, parts, spec, held=held)
-        told = tuple(dict.fromkeys((*decisions, *more)))
-        made.append(
-            _assemble(
-                spec,
-                loaded,
-                coded,
-                parts=parts,
-                held=held,
-                inputs=inputs,
-                told=told,
-                keys=keys,
-                first=made[0] if fold else None,
-                weights=normalised(weights, parts.train),
-            )
-        )
+    for parts in folds[:1] if is_first_only else folds:
+        inputs = _prepare(loaded, parts, spec, held=held)
+        own = normalised(weights, parts.train)
+        fold = _Fold(loaded, coded, held, keys, parts, inputs, own)
+        told = tuple(dict.fromkeys((*decisions, *inputs.told)))
+        made.append(_assemble(spec, fold, told=told, first=made[0] if made else None))
     return aligned(made)
 
 
@@ -310,23 +302,23 @@ def _with_target(loaded: Loaded) -> tuple[Loaded, tuple[str, ...]]:
 
 
 def _take(loaded: Loaded, rows: Rows) -> Loaded:
-    features, target = loaded.features, loaded.target
+    target = loaded.target
     return replace(
         loaded,
-        features=features.take(rows) if isinstance(features, Table) else features[rows],
+        features=_rows(loaded.features, rows),
         target=target.take(rows) if isinstance(target, Column) else target[rows],
         own_val=None if loaded.own_val is None else loaded.own_val[rows],
     )
 
 
+def _rows(features: Any, rows: Rows) -> Any:
+    return features.take(rows) if isinstance(features, Table) else features[rows]
+
+
 def _limited(loaded: Loaded, spec: DataSpec) -> tuple[Loaded, tuple[str, ...]]:
-    """At most ``limit_rows`` rows, drawn at random by the split's seed, in file order."""
-    if spec.limit_rows is None or loaded.num_rows <= spec.limit_rows:
-        return loaded, ()
-    generator = np.random.Generator(np.random.PCG64([spec.split.seed, 0x11A1]))
-    rows = np.sort(generator.permutation(loaded.num_rows)[: spec.limit_rows])
-    told = f"{spec.limit_rows} of {count(loaded.num_rows, 'row')} drawn at random (limit_rows)."
-    return _take(loaded, rows), (told,)
+    """At most ``limit_rows`` rows."""
+    rows, told = limited_rows(loaded.num_rows, spec.limit_rows, seed=spec.split.seed)
+    return (_take(loaded, rows) if told else loaded), told
 
 
 def _code(loaded: Loaded, spec: DataSpec) -> tuple[_Coded, str]:
@@ -440,50 +432,29 @@ def _nothing_in(column: Column, train: Rows) -> str:
 
 def _prepare(
     loaded: Loaded, parts: Parts, spec: DataSpec, *, held: tuple[Loaded, Array] | None
-) -> tuple[_Inputs, tuple[str, ...]]:
-    if isinstance(loaded.features, Table):
-        return _prepare_table(loaded.features, parts, spec, held=held)
-    if isinstance(loaded.features, Sequences):
+) -> Prepared:
+    features, raw = loaded.features, _in_parts(loaded, parts, held)
+    if isinstance(features, Table):
+        return prepare_table(raw, spec)
+    if isinstance(features, Sequences):
         _check_steps(spec, "sequences")
-        return _prepare_sequences(loaded.features, parts, spec, held=held, target=loaded.target)
-    test = loaded.features[parts.test] if held is None else np.asarray(held[0].features)
-    raw = (loaded.features[parts.train], loaded.features[parts.val], test)
-    if loaded.features.ndim == 2:
-        made = prepare_matrix(raw, loaded.names, spec, grid=loaded.grid)
-        return _Inputs(made.record, made.parts, made.input, None, None), made.told
+        return prepare_sequences(raw, spec, is_stepwise=isinstance(loaded.target, Steps))
+    if features.ndim == 2:
+        return prepare_matrix(raw, loaded.names, spec, grid=loaded.grid)
     _check_steps(spec, "images")
     return _prepare_images(raw, spec)
 
 
-def _prepare_sequences(
-    features: Sequences,
-    parts: Parts,
-    spec: DataSpec,
-    *,
-    held: tuple[Loaded, Array] | None,
-    target: Any,
-) -> tuple[_Inputs, tuple[str, ...]]:
-    test = features[parts.test]
-    if held is not None and isinstance(held[0].features, Sequences):
-        test = held[0].features
-    raw = (features[parts.train], features[parts.val], test)
-    made = prepare_sequences(raw, spec, is_stepwise=isinstance(target, Steps))
-    return _Inputs(made.record, made.parts, made.input, None, None), made.told
+def _in_parts(
+    loaded: Loaded, parts: Parts, held: tuple[Loaded, Array] | None
+) -> tuple[Any, Any, Any]:
+    """Features of train, val and test as read."""
+    features = loaded.features
+    test = _rows(features, parts.test) if held is None else held[0].features
+    return _rows(features, parts.train), _rows(features, parts.val), test
 
 
-def _prepare_table(
-    table: Table, parts: Parts, spec: DataSpec, *, held: tuple[Loaded, Array] | None
-) -> tuple[_Inputs, tuple[str, ...]]:
-    test = table.take(parts.test)
-    if held is not None and isinstance(held[0].features, Table):
-        test = held[0].features
-    made = prepare_table((table.take(parts.train), table.take(parts.val), test), spec)
-    return _Inputs(made.record, made.parts, made.input, None, None), made.told
-
-
-def _prepare_images(
-    raw: tuple[Array, Array, Array], spec: DataSpec
-) -> tuple[_Inputs, tuple[str, ...]]:
+def _prepare_images(raw: tuple[Array, Array, Array], spec: DataSpec) -> Prepared:
     shift, scale = learn_images(raw[0], prepare=spec.prepare)
     is_bytes = raw[0].dtype == np.uint8
     if is_bytes and raw[2].dtype != np.uint8:
@@ -502,92 +473,77 @@ def _prepare_images(
     info = InputInfo(record.shape, 0, (), kind="image")
     if stays_bytes:
         factor = (1.0 / scale).astype(np.float32)
-        return _Inputs(record, raw, info, factor, (-shift / scale).astype(np.float32)), ()
+        return Prepared(record, raw, info, (), factor, (-shift / scale).astype(np.float32))
     ways = ways_of_parts(record, spec)
     x = tuple(way.transform(rows) for way, rows in zip(ways, raw, strict=True))
-    return _Inputs(record, (x[0], x[1], x[2]), info, None, None), told_unprepared(spec)
+    return Prepared(record, (x[0], x[1], x[2]), info, told_unprepared(spec))
 
 
 def _assemble(
-    spec: DataSpec,
-    loaded: Loaded,
-    coded: _Coded,
-    *,
-    parts: Parts,
-    held: tuple[Loaded, Array] | None,
-    inputs: _Inputs,
-    told: tuple[str, ...],
-    keys: Keys,
-    first: Dataset | None,
-    weights: Array | None = None,
+    spec: DataSpec, fold: _Fold, *, told: tuple[str, ...], first: Dataset | None
 ) -> Dataset:
-    """Targets of the parts, summary and fingerprint; what was told of the first fold holds for the others."""
-    target = loaded.target
+    """Targets, summary and fingerprint; what was told of the first fold holds for the others."""
+    coded, inputs, weights = fold.coded, fold.inputs, fold.weights
+    target, classes = fold.loaded.target, fold.coded.classes.names
     name = target.name if isinstance(target, Column | Steps) else (spec.target or "y")
-    learned = coded.y[parts.train]
-    if spec.label_noise:
-        learned = noisy_targets(
-            learned,
-            rows=parts.train,
-            num_rows=len(coded.y),
-            share=spec.label_noise,
-            seed=spec.split.seed,
-            num_classes=len(coded.classes.names),
-        )
-        told += told_noise(
-            len(learned), share=spec.label_noise, num_classes=len(coded.classes.names)
-        )
-    raw_y = (learned, coded.y[parts.val], coded.y[parts.test])
-    if held is not None:
-        raw_y = (raw_y[0], raw_y[1], held[1])
-    scale, shift = np.ones(1), np.zeros(1)
-    y: tuple[Array, ...] = raw_y
-    if coded.task == "regression":
-        used = log_targets(raw_y, name=name) if spec.log_target else raw_y
-        scale, shift = scale_of(used[0], name=name, is_scaled=spec.scale_target)
-        y = tuple(((values - shift) / scale).astype(np.float32) for values in used)
+    raw_y, more = _targets(spec, fold)
+    is_log = spec.log_target and coded.task == "regression"
+    used = log_targets(raw_y, name=name) if is_log else raw_y
+    y, scale, shift = scaled_targets(used, task=coded.task, name=name, is_scaled=spec.scale_target)
     y = _same_steps(y, inputs.input)
     made = [Part(x, labels) for x, labels in zip(inputs.parts, y, strict=True)]
     made[0] = replace(made[0], weight=weights)
-    num_outputs = len(coded.classes.names) or coded.y.shape[1]
     record = replace(
         inputs.record,
         target_names=(name,),
-        classes=coded.classes.names,
+        classes=classes,
         target_scale=tuple(scale.tolist()),
         target_shift=tuple(shift.tolist()),
-        class_kind=class_kind(loaded) if coded.classes.names else "text",
-        target_log=spec.log_target and coded.task == "regression",
+        class_kind=class_kind(fold.loaded) if classes else "text",
+        target_log=is_log,
     )
     fingerprint = summary.fingerprint_of(
         made,
         extra=(inputs.scale, inputs.shift, scale, shift, *(() if weights is None else (weights,))),
-        classes=coded.classes.names,
+        classes=classes,
     )
-    described = (
-        _describe(loaded, coded, parts, name=name, y=raw_y, inputs=inputs, held=held, keys=keys)
-        if first is None
-        else first.summary | {"parts": {p: len(v) for p, v in zip(PARTS, raw_y, strict=True)}}
-    )
-    if spec.split.folds is not None:
-        told_folds = {"folds": spec.split.folds, "repeats": spec.split.repeats}
-        described = described | {"folds": told_folds}
+    described = _describe(spec, fold, name=name, y=raw_y, first=first)
     return Dataset(
         task=coded.task,
         train=made[0],
         val=made[1],
         test=made[2],
         input=inputs.input,
-        num_outputs=num_outputs,
-        classes=coded.classes.names,
+        num_outputs=len(classes) or coded.y.shape[1],
+        classes=classes,
         preparation=record,
         target_scale=record.target_scale,
         target_shift=record.target_shift,
         input_scale=inputs.scale,
         input_shift=inputs.shift,
-        summary={**described, "decisions": list(told), "fingerprint": fingerprint},
+        summary={**described, "decisions": [*told, *more], "fingerprint": fingerprint},
         fingerprint=fingerprint,
     )
+
+
+def _targets(spec: DataSpec, fold: _Fold) -> tuple[tuple[Array, Array, Array], tuple[str, ...]]:
+    """Targets of the parts in their unit, those of training with the noise that is asked for."""
+    y, parts = fold.coded.y, fold.parts
+    test = y[parts.test] if fold.held is None else fold.held[1]
+    learned = y[parts.train]
+    if not spec.label_noise:
+        return (learned, y[parts.val], test), ()
+    noise, num_classes = spec.label_noise, len(fold.coded.classes.names)
+    noisy = noisy_targets(
+        learned,
+        rows=parts.train,
+        num_rows=len(y),
+        share=noise,
+        seed=spec.split.seed,
+        num_classes=num_classes,
+    )
+    told = told_noise(len(learned), share=noise, num_classes=num_classes)
+    return (noisy, y[parts.val], test), told
 
 
 def _same_steps(y: tuple[Array, ...], info: InputInfo) -> tuple[Array, ...]:
@@ -599,21 +555,12 @@ def _same_steps(y: tuple[Array, ...], info: InputInfo) -> tuple[Array, ...]:
     return tuple(values[:, :time] for values in widen)
 
 
-def _compared(
-    loaded: Loaded,
-    parts: Parts,
-    *,
-    held: tuple[Loaded, Array] | None,
-    prepared: tuple[Array, Array, Array],
-) -> tuple[Array, Array, Array]:
+def _compared(fold: _Fold) -> tuple[Array, Array, Array]:
     """What tells equal rows: a table's cells as read (rare levels not joined), else the inputs."""
-    table = loaded.features
+    table = fold.loaded.features
     if not isinstance(table, Table):
-        return prepared
-    test = table.take(parts.test)
-    if held is not None and isinstance(held[0].features, Table):
-        test = held[0].features
-    train, val = table.take(parts.train), table.take(parts.val)
+        return fold.inputs.parts
+    train, val, test = _in_parts(fold.loaded, fold.parts, fold.held)
     return (
         leaks.raw_rows(train, like=table),
         leaks.raw_rows(val, like=table),
@@ -621,23 +568,14 @@ def _compared(
     )
 
 
-def _hints(
-    loaded: Loaded,
-    coded: _Coded,
-    parts: Parts,
-    *,
-    name: str,
-    y: tuple[Array, ...],
-    inputs: _Inputs,
-    held: tuple[Loaded, Array] | None,
-    keys: Keys,
-) -> tuple[str, ...]:
+def _hints(fold: _Fold, *, name: str, y: tuple[Array, ...]) -> tuple[str, ...]:
     """Signs of leakage and other trouble, as sentences."""
+    loaded, coded, keys, parts = fold.loaded, fold.coded, fold.keys, fold.parts
     features = loaded.features
     is_classes = coded.task == "classification"
     is_image = isinstance(features, np.ndarray) and features.ndim > 2
-    compared = _compared(loaded, parts, held=held, prepared=inputs.parts)
-    hints = leaks.duplicate_hints(compared[0], val=compared[1], test=compared[2], is_image=is_image)
+    train, val, test = _compared(fold)
+    hints = leaks.duplicate_hints(train, val=val, test=test, is_image=is_image)
     if isinstance(features, Table | np.ndarray):
         groups: dict[str, str] = {}
         if keys.groups is None and keys.order is None:
@@ -666,42 +604,29 @@ def _hints(
 
 
 def _describe(
-    loaded: Loaded,
-    coded: _Coded,
-    parts: Parts,
-    *,
-    name: str,
-    y: tuple[Array, ...],
-    inputs: _Inputs,
-    held: tuple[Loaded, Array] | None,
-    keys: Keys,
+    spec: DataSpec, fold: _Fold, *, name: str, y: tuple[Array, ...], first: Dataset | None
 ) -> dict[str, Any]:
-    columns, num_columns = summary.describe_columns(loaded, parts.train)
-    features = loaded.features
+    of_folds: dict[str, Any] = {}
+    if spec.split.folds is not None:
+        of_folds = {"folds": {"folds": spec.split.folds, "repeats": spec.split.repeats}}
+    if first is not None:
+        sizes = {part: len(values) for part, values in zip(PARTS, y, strict=True)}
+        return {**first.summary, "parts": sizes, **of_folds}
+    features, inputs = fold.loaded.features, fold.inputs
+    columns, num_columns = summary.describe_columns(fold.loaded, fold.parts.train)
     of_sequences = {}
     if isinstance(features, Sequences):
         of_sequences = describe_lengths(features, num_tokens=len(inputs.record.alphabet))
-    named = list(zip(("train", "val", "test"), y, strict=True))
-    is_classes = coded.task == "classification"
-    hints = _hints(loaded, coded, parts, name=name, y=y, inputs=inputs, held=held, keys=keys)
-    info = inputs.input
-    return {
-        "baseline": summary.describe_baseline(named, num_classes=len(coded.classes.names)),
-        "source": loaded.label,
-        "task": coded.task,
-        "rows": sum(len(values) for values in y),
-        "parts": {part: len(values) for part, values in named},
-        "target": summary.describe_target(name, None if is_classes else y[0]),
-        "columns": columns,
-        "num_columns": num_columns,
-        "input": {
-            "kind": inputs.record.form,
-            "shape": list(info.shape),
-            "width": int(np.prod(info.shape)),
-            "num_numeric": info.num_numeric,
-            "cardinalities": list(info.cardinalities),
-        },
-        "classes": summary.describe_classes(coded.classes.names, named) if is_classes else [],
-        "hints": list(hints),
-        **of_sequences,
-    }
+    described = summary.describe(
+        fold.coded.task,
+        source=fold.loaded.label,
+        name=name,
+        classes=fold.coded.classes.names,
+        y=y,
+        form=inputs.record.form,
+        info=inputs.input,
+        columns=columns,
+        num_columns=num_columns,
+        hints=_hints(fold, name=name, y=y),
+    )
+    return {**described, **of_sequences, **of_folds}

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lanework.data import summary
 from lanework.data.files import must_exist
 from lanework.data.messages import bad, count, share
 from lanework.data.prepare import NumberRule, Preparation
-from lanework.data.split import Parts, split_rows
-from lanework.data.summary import describe_baseline, describe_classes, describe_target
+from lanework.data.split import Parts, limited_rows, split_rows
 from lanework.data.target import (
     Classes,
     class_kind,
@@ -27,7 +27,7 @@ from lanework.data.target import (
     encode_classes,
     find_classes,
     numeric_target,
-    scale_of,
+    scaled_targets,
 )
 from lanework.data.types import Array, Column, Dataset, InputInfo, Loaded, Part, Rows
 
@@ -201,9 +201,9 @@ def load_mapped(spec: DataSpec, *, arrays: Any = None) -> Dataset:
     classes, y = _coded(loaded, task)
     decisions = [f"{loaded.label} is read from disk by row, never whole."]
     decisions += [sentence] if sentence else []
-    kept, more = _limited(len(y), spec)
+    kept, limited = limited_rows(len(y), spec.limit_rows, seed=spec.split.seed)
     parts, told = _split(task, classes, y[kept], spec)
-    decisions += [*more, *told]
+    decisions += [*limited, *told]
     rows = [kept[part] for part in parts[:3]]
     held, more = _bounded(rows[1], x, seed=spec.split.seed)
     decisions += more
@@ -374,14 +374,6 @@ def _plain_target(loaded: Loaded) -> Column | Array:
     return cast("Column | Array", loaded.target)
 
 
-def _limited(num_rows: int, spec: DataSpec) -> tuple[Rows, list[str]]:
-    if spec.limit_rows is None or num_rows <= spec.limit_rows:
-        return np.arange(num_rows), []
-    rng = np.random.Generator(np.random.PCG64([spec.split.seed, 0x11A1]))
-    rows = np.sort(rng.permutation(num_rows)[: spec.limit_rows])
-    return rows, [f"{spec.limit_rows} of {count(num_rows, 'row')} drawn at random (limit_rows)."]
-
-
 def _split(task: str, classes: Classes, y: Array, spec: DataSpec) -> tuple[Parts, list[str]]:
     split = spec.split
     is_stratified = split.stratify and task == "classification"
@@ -527,11 +519,9 @@ def _assembled(
     """Targets scaled, the record of the preparation, the summary."""
     train = inputs[0]
     name = loaded.target.name if isinstance(loaded.target, Column) else "y"
-    scale, shift = np.ones(1), np.zeros(1)
-    y = coded.y
-    if coded.task == "regression":
-        scale, shift = scale_of(y[0], name=name, is_scaled=spec.scale_target)
-        y = [((values - shift) / scale).astype(np.float32) for values in y]
+    y, scale, shift = scaled_targets(
+        coded.y, task=coded.task, name=name, is_scaled=spec.scale_target
+    )
     # The training step scales, so what comes before it must not.
     width = len(learned.shift)
     is_flat = len(train.shape) == 2
@@ -569,34 +559,20 @@ def _assembled(
         target_shift=record.target_shift,
         input_scale=(1.0 / learned.scale).astype(np.float32),
         input_shift=(-learned.shift / learned.scale).astype(np.float32),
-        summary=_summary(loaded, coded, info, name=name, form=form)
-        | {"decisions": decisions, "fingerprint": fingerprint},
+        summary={
+            # Columns are not described one by one.
+            **summary.describe(
+                coded.task,
+                source=loaded.label,
+                name=name,
+                classes=coded.classes.names,
+                y=coded.y,
+                form=form,
+                info=info,
+                num_columns=info.shape[0] if is_flat else 0,
+            ),
+            "decisions": decisions,
+            "fingerprint": fingerprint,
+        },
         fingerprint=fingerprint,
     )
-
-
-def _summary(
-    loaded: Loaded, coded: _Coded, info: InputInfo, *, name: str, form: str
-) -> dict[str, Any]:
-    """What the report tells, as in `lanework.data.summary`; columns are not described one by one."""
-    named = list(zip(("train", "val", "test"), coded.y, strict=True))
-    is_classes = coded.task == "classification"
-    return {
-        "baseline": describe_baseline(named, num_classes=len(coded.classes.names)),
-        "source": loaded.label,
-        "task": coded.task,
-        "rows": sum(len(values) for values in coded.y),
-        "parts": {part: len(values) for part, values in named},
-        "target": describe_target(name, None if is_classes else coded.y[0]),
-        "columns": [],
-        "num_columns": info.shape[0] if len(info.shape) == 1 else 0,
-        "input": {
-            "kind": form,
-            "shape": list(info.shape),
-            "width": int(np.prod(info.shape)),
-            "num_numeric": info.num_numeric,
-            "cardinalities": [],
-        },
-        "classes": describe_classes(coded.classes.names, named) if is_classes else [],
-        "hints": [],
-    }

@@ -1,12 +1,13 @@
-"""Wording shared by the data modules: four-part errors, counts, short lists. Imports only errors."""
+"""Wording shared by the data modules: four-part errors, counts, short lists. Imports the catalogue and errors only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from lanework.catalog import nearest
 from lanework.errors import DataError
 
-__all__ = ["bad", "count", "listed", "share"]
+__all__ = ["bad", "count", "listed", "no_column", "share"]
 
 
 def bad(where: str, must: str, *, got: str, do: str) -> DataError:
@@ -22,6 +23,37 @@ def bad(where: str, must: str, *, got: str, do: str) -> DataError:
         The error.
     """
     return DataError(f"{where}: {must}, got {got}. {do}")
+
+
+def no_column(
+    where: str, name: str, names: Sequence[str], *, source: str, besides: str = ""
+) -> DataError:
+    """An error about a column that is not there, with the columns that are.
+
+    Args:
+        where: The key that names it.
+        name: What was given.
+        names: The columns.
+        source: What they are columns of.
+        besides: Which columns are not listed (" besides ...").
+
+    Returns:
+        The error.
+
+    Example:
+        >>> print(no_column("data.order", "tme", ("time", "x"), source="a.csv"))
+        data.order: must be a column of a.csv, got 'tme'. Did you mean 'time'? Its columns are 'time', 'x'.
+        >>> print(
+        ...     no_column("data.target", "y", (), source="a.parquet", besides=" besides the images")
+        ... )
+        data.target: must be a column of a.parquet, got 'y'. It has no named columns besides the images.
+    """
+    close = nearest(name, names)
+    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    shown = f"Its columns{besides} are {listed(names, limit=12)}."
+    if not names:
+        shown = f"It has no named columns{besides}."
+    return bad(where, f"must be a column of {source}", got=repr(name), do=f"{hint}{shown}")
 
 
 def count(number: int, noun: str) -> str:

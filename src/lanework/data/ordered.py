@@ -9,19 +9,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from lanework.data import summary
 from lanework.data.prepare import Preparation
-from lanework.data.target import scale_of
+from lanework.data.target import scaled_targets
 from lanework.data.types import Array, Dataset, InputInfo, Part
 
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
 __all__ = ["Ordered", "borders", "finish"]
-
-PARTS = ("train", "val", "test")
 
 
 class Ordered(NamedTuple):
@@ -72,11 +68,9 @@ def borders(length: int, spec: DataSpec, *, has_own_test: bool) -> tuple[int, in
 
 def finish(made: Ordered, spec: DataSpec) -> Dataset:
     """Scale the targets, describe the data, and make the data set."""
-    scale, shift = np.ones(1), np.zeros(1)
-    y: tuple[Array, ...] = made.y
-    if made.task == "regression":
-        scale, shift = scale_of(made.y[0], name=made.name, is_scaled=spec.scale_target)
-        y = tuple(((values - shift) / scale).astype(np.float32) for values in made.y)
+    y, scale, shift = scaled_targets(
+        made.y, task=made.task, name=made.name, is_scaled=spec.scale_target
+    )
     parts = [Part(x, targets) for x, targets in zip(made.x, y, strict=True)]
     fingerprint = summary.fingerprint_of(
         parts, extra=(None, None, scale, shift), classes=made.classes
@@ -96,7 +90,15 @@ def finish(made: Ordered, spec: DataSpec) -> Dataset:
         input_scale=None,
         input_shift=None,
         summary={
-            **_describe(made),
+            **summary.describe(
+                made.task,
+                source=made.source,
+                name=made.name,
+                classes=made.classes,
+                y=made.y,
+                form=made.record.form,
+                info=made.input,
+            ),
             **made.extra,
             "decisions": list(made.decisions),
             "fingerprint": fingerprint,
@@ -113,28 +115,3 @@ def _with_target(made: Ordered, scale: Array, shift: Array) -> Preparation:
         target_scale=tuple(scale.tolist()),
         target_shift=tuple(shift.tolist()),
     )
-
-
-def _describe(made: Ordered) -> dict[str, Any]:
-    named = list(zip(PARTS, made.y, strict=True))
-    is_classes = made.task == "classification"
-    info = made.input
-    return {
-        "baseline": summary.describe_baseline(named, num_classes=len(made.classes)),
-        "source": made.source,
-        "task": made.task,
-        "rows": sum(len(values) for values in made.y),
-        "parts": {part: len(values) for part, values in named},
-        "target": summary.describe_target(made.name, None if is_classes else made.y[0]),
-        "columns": [],
-        "num_columns": 0,
-        "input": {
-            "kind": made.record.form,
-            "shape": list(info.shape),
-            "width": int(np.prod(info.shape)),
-            "num_numeric": info.num_numeric,
-            "cardinalities": list(info.cardinalities),
-        },
-        "classes": summary.describe_classes(made.classes, named) if is_classes else [],
-        "hints": [],
-    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,14 +15,13 @@ from lanework.data import sequences
 from lanework.data.held_out import refuse_unprepared, told_unprepared, ways_of_parts
 from lanework.data.messages import bad, count, listed, share
 from lanework.data.prepare import Preparation, learn_numbers
-from lanework.data.types import Array, Column, InputInfo, Loaded, Rows, Sequences
+from lanework.data.types import Array, Column, InputInfo, Loaded, Prepared, Rows, Sequences
 
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
 __all__ = [
     "MAX_STEPS",
-    "Padded",
     "describe_lengths",
     "prepare_sequences",
     "told_unknown",
@@ -34,22 +33,6 @@ MAX_STEPS = 1000
 
 _NOUN = {"text": "character", "words": "word", "codes": "code", "numbers": "step"}
 PARTS = ("training", "validation", "test")
-
-
-class Padded(NamedTuple):
-    """Prepared sequences.
-
-    Attributes:
-        record: What was learned.
-        parts: x of train, val and test.
-        input: What enters the network.
-        told: What was decided, as sentences.
-    """
-
-    record: Preparation
-    parts: tuple[Array, Array, Array]
-    input: InputInfo
-    told: tuple[str, ...]
 
 
 def without_empty(loaded: Loaded) -> Loaded:
@@ -89,7 +72,7 @@ def without_empty(loaded: Loaded) -> Loaded:
 
 def prepare_sequences(
     raw: tuple[Sequences, Sequences, Sequences], spec: DataSpec, *, is_stepwise: bool
-) -> Padded:
+) -> Prepared:
     """Learn the alphabet (or shift and scale) on the training part and pad all parts.
 
     Args:
@@ -122,7 +105,7 @@ def prepare_sequences(
         vocabulary=len(alphabet) + 1,
         is_stepwise=is_stepwise,
     )
-    return Padded(record, (parts[0], parts[1], parts[2]), info, told)
+    return Prepared(record, (parts[0], parts[1], parts[2]), info, told)
 
 
 def told_unknown(
@@ -199,7 +182,7 @@ def _prepare_numbers(
     time: int,
     is_stepwise: bool,
     told: tuple[str, ...],
-) -> Padded:
+) -> Prepared:
     """Numeric sequences: shift and scale by channel, gaps filled with the training median."""
     matrix = np.concatenate([item[:time] for item in raw[0].items])
     channels = matrix.shape[1]
@@ -215,4 +198,4 @@ def _prepare_numbers(
     share_padded = float(np.isnan(x[0][..., 0]).mean())
     info = InputInfo((time, channels), channels, (), kind="series", is_stepwise=is_stepwise)
     told = (_told_padding(time, share_padded, "numbers"), *told)
-    return Padded(record, (x[0], x[1], x[2]), info, told)
+    return Prepared(record, (x[0], x[1], x[2]), info, told)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lanework.catalog import nearest
-from lanework.data.messages import bad, count, listed
+from lanework.data.messages import bad, count, no_column
 from lanework.data.split import Parts, fold_parts, split_groups, split_rows, split_time
 from lanework.data.types import Array, Column, Loaded, Rows, Sequences, Table
 
@@ -104,10 +103,7 @@ def _column(loaded: Loaded, name: str, *, where: str) -> Column:
             got=f"'{name}', left out: {dict(loaded.dropped)[name]}",
             do="Say what it is with data.columns: {" + name + ": numeric}, or date.",
         )
-    close = nearest(name, names)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    shown = f"Its columns are {listed(names, limit=12)}." if names else "It has no named columns."
-    raise bad(where, f"must be a column of {loaded.label}", got=repr(name), do=f"{hint}{shown}")
+    raise no_column(where, name, names, source=loaded.label)
 
 
 def _without(loaded: Loaded, name: str, reason: str) -> Loaded:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lanework.catalog import nearest
 from lanework.data import sequences
 from lanework.data.chronology import in_order, shown_time, told_missing
 from lanework.data.held_out import told_unprepared, ways_of_parts
-from lanework.data.messages import bad, count, listed
+from lanework.data.messages import bad, count, listed, no_column
 from lanework.data.ordered import Ordered, borders, finish
 from lanework.data.prepare import Preparation, learn_numbers
 from lanework.data.sources import resolve_target, table_columns
@@ -161,14 +160,7 @@ def resolve_order(order: str | None, names: tuple[str, ...], *, name: str) -> st
     """
     if order is None or order in names:
         return order
-    close = nearest(order, names)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    raise bad(
-        "data.order",
-        f"must be a column of {name}",
-        got=repr(order),
-        do=f"{hint}Its columns are {listed(names, limit=12)}.",
-    )
+    raise no_column("data.order", order, names, source=name)
 
 
 def _cut(

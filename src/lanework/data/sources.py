@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lanework.catalog import CATALOG, nearest
+from lanework.catalog import CATALOG
 from lanework.data import binary, images, nested
 from lanework.data.builtin import BUNDLED, GENERATED
 from lanework.data.fashion import fashion_mnist
 from lanework.data.features import as_features
 from lanework.data.files import file_format, must_exist
 from lanework.data.generated import GENERATED_SEQUENCES
-from lanework.data.messages import bad, count, listed
+from lanework.data.messages import bad, count, listed, no_column
 from lanework.data.types import Array, Column, Loaded, Sequences, Table
 
 if TYPE_CHECKING:
@@ -153,14 +153,7 @@ def resolve_target(target: str | None, names: tuple[str, ...], *, name: str) -> 
     found = next((known for known in (target, target.strip(), numbered) if known in names), None)
     if found is not None:
         return found
-    close = nearest(target, names)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    raise bad(
-        "data.target",
-        f"must be a column of {name}",
-        got=repr(target),
-        do=f"{hint}Its columns are {listed(names, limit=12)}.",
-    )
+    raise no_column("data.target", target, names, source=name)
 
 
 def _usable(loaded: Loaded) -> Loaded:
@@ -328,14 +321,7 @@ def _from_columns(
 def _check_kinds(kinds: Kinds, names: tuple[str, ...], *, name: str, target: str) -> None:
     for column, kind in kinds.items():
         if column not in names:
-            close = nearest(column, names)
-            hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-            raise bad(
-                f"data.columns.{column}",
-                f"must be a column of {name}",
-                got=repr(column),
-                do=f"{hint}Its columns are {listed(names, limit=12)}.",
-            )
+            raise no_column(f"data.columns.{column}", column, names, source=name)
         if column == target and kind == "ignore":
             raise bad(
                 f"data.columns.{column}",

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from lanework.data.messages import bad, count, listed
 from lanework.data.types import Array, Rows
 
-__all__ = ["PARTS", "Parts", "fold_parts", "split_groups", "split_rows", "split_time"]
+__all__ = [
+    "PARTS",
+    "Parts",
+    "fold_parts",
+    "limited_rows",
+    "split_groups",
+    "split_rows",
+    "split_time",
+]
 
 PARTS = ("train", "val", "test")
 Codes = NDArray[np.int32]
@@ -28,6 +36,15 @@ class Parts(NamedTuple):
     val: Rows
     test: Rows
     decisions: tuple[str, ...]
+
+
+def limited_rows(num_rows: int, limit: int | None, *, seed: int) -> tuple[Rows, tuple[str, ...]]:
+    """At most `limit` rows, drawn at random and in file order; told where some are left out."""
+    if limit is None or num_rows <= limit:
+        return np.arange(num_rows), ()
+    generator = np.random.Generator(np.random.PCG64([seed, 0x11A1]))
+    rows = np.sort(generator.permutation(num_rows)[:limit])
+    return rows, (f"{limit} of {count(num_rows, 'row')} drawn at random (limit_rows).",)
 
 
 def split_rows(

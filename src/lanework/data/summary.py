@@ -29,18 +29,63 @@ from typing import Any
 
 import numpy as np
 
-from lanework.data.types import Array, Column, Loaded, Part, Rows, Sequences, Table
+from lanework.data.split import PARTS
+from lanework.data.types import Array, Column, InputInfo, Loaded, Part, Rows, Sequences, Table
 
-__all__ = [
-    "describe_baseline",
-    "describe_classes",
-    "describe_columns",
-    "describe_target",
-    "fingerprint_of",
-]
+__all__ = ["describe", "describe_columns", "fingerprint_of"]
 
 _MAX_COLUMNS = 100
 _MAX_LEVELS = 12
+
+
+def describe(
+    task: str,
+    *,
+    source: str,
+    name: str,
+    classes: Sequence[str],
+    y: Sequence[Array],
+    form: str,
+    info: InputInfo,
+    columns: Sequence[dict[str, Any]] = (),
+    num_columns: int = 0,
+    hints: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The summary without decisions and fingerprint, which are added when all is known.
+
+    Args:
+        task: ``classification`` or ``regression``.
+        source: What the data is called.
+        name: Name of the target.
+        classes: Names of the classes.
+        y: Targets of train, val and test in the target's unit.
+        form: See ``Preparation.form``.
+        info: What enters the network.
+        columns: See `describe_columns`.
+        num_columns: How many columns there are.
+        hints: Signs of leakage or other trouble, as sentences.
+    """
+    named = list(zip(PARTS, y, strict=True))
+    is_classes = task == "classification"
+    return {
+        "baseline": _baseline(named, num_classes=len(classes)),
+        "source": source,
+        "task": task,
+        "rows": sum(len(values) for values in y),
+        "parts": {part: len(values) for part, values in named},
+        "target": _target(name, None if is_classes else y[0]),
+        "columns": list(columns),
+        "num_columns": num_columns,
+        "input": {
+            "kind": form,
+            "shape": list(info.shape),
+            "width": int(np.prod(info.shape)),
+            "num_numeric": info.num_numeric,
+            "cardinalities": list(info.cardinalities),
+        },
+        "classes": _classes(classes, named) if is_classes else [],
+        "hints": list(hints),
+    }
 
 
 def describe_columns(loaded: Loaded, train: Rows) -> tuple[list[dict[str, Any]], int]:
@@ -58,9 +103,7 @@ def describe_columns(loaded: Loaded, train: Rows) -> tuple[list[dict[str, Any]],
     return _matrix_columns(features[:, :_MAX_COLUMNS], loaded.names, train), features.shape[1]
 
 
-def describe_classes(
-    names: Sequence[str], parts: Sequence[tuple[str, Array]]
-) -> list[dict[str, Any]]:
+def _classes(names: Sequence[str], parts: Sequence[tuple[str, Array]]) -> list[dict[str, Any]]:
     """Name and number of rows in each part, for each class."""
     counts = {part: np.bincount(y[y >= 0], minlength=len(names)) for part, y in parts}
     return [
@@ -69,18 +112,10 @@ def describe_classes(
     ]
 
 
-def describe_baseline(
+def _baseline(
     parts: Sequence[tuple[str, Array]], *, num_classes: int
 ) -> dict[str, dict[str, float]]:
-    """What the simplest guess reaches on val and test (empty parts left out).
-
-    Args:
-        parts: Name and target of train, val and test; regression targets [n, k] in their unit.
-        num_classes: 0 for regression.
-
-    Returns:
-        ``{"val": {"accuracy": 0.1}, ...}`` or ``{"val": {"rmse": 76.9}, ...}`` (first target).
-    """
+    """What the simplest guess reaches on val and test (empty parts left out), of the first target."""
     train = parts[0][1]
     held = [(name, y) for name, y in parts[1:] if len(y)]
     if num_classes:  # -1 stands where there is no target (steps that are padded)
@@ -90,16 +125,8 @@ def describe_baseline(
     return {name: {"rmse": float(np.sqrt(np.mean((y[:, 0] - mean) ** 2)))} for name, y in held}
 
 
-def describe_target(name: str, values: Array | None) -> dict[str, Any]:
-    """The target's name and, for regression, its spread in the training part.
-
-    Args:
-        name: Its name.
-        values: float64 [n, k] in the target's unit; None for classification.
-
-    Returns:
-        A dict; with several targets the numbers are those of the first.
-    """
+def _target(name: str, values: Array | None) -> dict[str, Any]:
+    """The target's name and, for regression, the spread of the first one in the training part."""
     return {"name": name} if values is None else {"name": name, **_spread(values[:, 0])}
 
 

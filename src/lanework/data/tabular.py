@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,34 +18,18 @@ from lanework.data.levels import CYCLES, MAX_LEVELS, MISSING_LEVEL, LevelRule, l
 from lanework.data.messages import bad, count, listed
 from lanework.data.numbers import learn_block
 from lanework.data.prepare import NumberRule, Preparation, apply_table, learn_numbers
-from lanework.data.types import Array, Column, InputInfo, Table
+from lanework.data.types import Array, Column, InputInfo, Prepared, Table
 
 if TYPE_CHECKING:
     from lanework.spec import DataSpec
 
-__all__ = ["PLAIN_STEPS", "Tabular", "prepare_matrix", "prepare_table"]
+__all__ = ["PLAIN_STEPS", "prepare_matrix", "prepare_table"]
 
 PLAIN_STEPS = ("standard", "centre", "minmax", "none")
 """Steps that are one fill, shift and scale, learned without scikit-learn where there is no gap."""
 
 
-class Tabular(NamedTuple):
-    """Prepared parts of a table or matrix.
-
-    Attributes:
-        record: What was learned.
-        parts: Inputs of train, val and test, float32 [n, width].
-        input: What enters the network.
-        told: What was decided, as sentences.
-    """
-
-    record: Preparation
-    parts: tuple[Array, Array, Array]
-    input: InputInfo
-    told: tuple[str, ...]
-
-
-def prepare_table(tables: tuple[Table, Table, Table], spec: DataSpec) -> Tabular:
+def prepare_table(tables: tuple[Table, Table, Table], spec: DataSpec) -> Prepared:
     """Learn on the first table how columns enter, and prepare all three.
 
     Args:
@@ -82,7 +66,7 @@ def prepare_table(tables: tuple[Table, Table, Table], spec: DataSpec) -> Tabular
         *_told_rare(record),
         *_told_new(tables, record),
     )
-    return Tabular(record, (x[0], x[1], x[2]), info, told)
+    return Prepared(record, (x[0], x[1], x[2]), info, told)
 
 
 def prepare_matrix(
@@ -91,7 +75,7 @@ def prepare_matrix(
     spec: DataSpec,
     *,
     grid: tuple[int, ...],
-) -> Tabular:
+) -> Prepared:
     """The same for numbers by position.
 
     Args:
@@ -129,7 +113,7 @@ def prepare_matrix(
         constant = [name for name, cells in zip(names, x[0].T, strict=True) if not np.ptp(cells)]
         if constant:
             told.append(f"The same value in every training row, kept as it is: {listed(constant)}.")
-    return Tabular(record, (x[0], x[1], x[2]), info, tuple(told))
+    return Prepared(record, (x[0], x[1], x[2]), info, tuple(told))
 
 
 def _is_turned(record: Preparation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ __all__ = [
     "find_classes",
     "log_targets",
     "numeric_target",
-    "scale_of",
+    "scaled_targets",
 ]
 
 MAX_INTEGER_CLASSES = 20
@@ -198,12 +199,21 @@ def log_targets(parts: tuple[Array, ...], *, name: str) -> tuple[Array, ...]:
     return tuple(np.log1p(values) for values in parts)
 
 
-def scale_of(values: Array, *, name: str, is_scaled: bool) -> tuple[Array, Array]:
-    """Scale and shift [k] of regression targets, learned on the training part.
+def scaled_targets(
+    parts: Sequence[Array], *, task: str, name: str, is_scaled: bool
+) -> tuple[tuple[Array, ...], Array, Array]:
+    """Targets of all parts as they are trained on, with scale and shift [k]; classes stay as they are.
 
     Raises:
-        DataError: A target is the same in every training row.
+        DataError: A regression target is the same in every training row.
     """
+    if task != "regression":
+        return tuple(parts), np.ones(1), np.zeros(1)
+    scale, shift = _scale_of(parts[0], name=name, is_scaled=is_scaled)
+    return tuple(((y - shift) / scale).astype(np.float32) for y in parts), scale, shift
+
+
+def _scale_of(values: Array, *, name: str, is_scaled: bool) -> tuple[Array, Array]:
     spread = values.std(axis=0)
     if np.any(spread == 0):
         raise bad(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ __all__ = [
     "InputInfo",
     "Loaded",
     "Part",
+    "Prepared",
     "Rows",
     "Sequences",
     "Steps",
@@ -76,6 +77,26 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+class Prepared(NamedTuple):
+    """The inputs of all parts, prepared.
+
+    Attributes:
+        record: What was learned.
+        parts: x of train, val and test.
+        input: What enters the network.
+        told: What was decided, as sentences.
+        scale: See ``Dataset.input_scale``.
+        shift: See ``Dataset.input_scale``.
+    """
+
+    record: Preparation
+    parts: tuple[Array, Array, Array]
+    input: InputInfo
+    told: tuple[str, ...]
+    scale: Array | None = None
+    shift: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lanework.catalog import nearest
-from lanework.data.messages import bad, count, listed
+from lanework.data.messages import bad, count, no_column
 from lanework.data.types import Array, Loaded, Rows, Table
 
 __all__ = ["normalised", "take_weights"]
@@ -33,7 +32,7 @@ def take_weights(loaded: Loaded, name: str | None) -> tuple[Loaded, Array | None
     features = loaded.features
     if isinstance(features, Table):
         if name not in features.names:
-            raise _unknown(loaded, name, features.names)
+            raise no_column(KEY, name, features.names, source=loaded.label)
         column = features.column(name)
         if column.levels_used():
             raise bad(KEY, "must be a column of numbers", got=f"text in '{name}'", do="Correct it.")
@@ -49,7 +48,7 @@ def take_weights(loaded: Loaded, name: str | None) -> tuple[Loaded, Array | None
         if loaded.test is not None:
             loaded = replace(loaded, test=_without_place(loaded.test, place))
     else:
-        raise _unknown(loaded, name, loaded.names)
+        raise no_column(KEY, name, loaded.names, source=loaded.label)
     _check(weights, name)
     return replace(
         loaded, dropped=(*loaded.dropped, (name, "it says how much each row weighs"))
@@ -60,13 +59,6 @@ def _without_place(loaded: Loaded, place: int) -> Loaded:
     features = np.delete(np.asarray(loaded.features), place, axis=1)
     names = tuple(name for index, name in enumerate(loaded.names) if index != place)
     return replace(loaded, features=features, names=names)
-
-
-def _unknown(loaded: Loaded, name: str, names: tuple[str, ...]) -> Exception:
-    close = nearest(name, names)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    shown = f"Its columns are {listed(names, limit=12)}." if names else "It has no named columns."
-    return bad(KEY, f"must be a column of {loaded.label}", got=repr(name), do=f"{hint}{shown}")
 
 
 def _check(weights: Array, name: str) -> None:
