@@ -110,7 +110,7 @@ def _mended(cases: Sequence[Case], folder: Path, seed: int, until: float) -> lis
     from studies.faults import healing
 
     rows, runs = [], folder / "runs"
-    for case in healing.patients(cases):
+    for case in healing.patients(cases, seed=seed):
         known = runs / case.name / "mending.json"
         kept = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
         if kept.get("code") == healing.code():

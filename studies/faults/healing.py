@@ -80,14 +80,17 @@ def code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
-def patients(cases: Sequence[Case]) -> list[Case]:
-    """The faults on which remedies are tried: the first of each row of the zoo's table that a setting can mend at all."""
-    found: dict[tuple[str, ...], Case] = {}
+def patients(cases: Sequence[Case], *, seed: int) -> list[Case]:
+    """The faults on which remedies are tried: one of each row of the zoo's table that a setting can mend at all.
+
+    Each draw takes the next world of a row, so that draws do not look at the same ones.
+    """
+    found: dict[tuple[str, ...], list[Case]] = {}
     for case in cases:
         if case.planted and case.planted not in UNMENDED:
             tag = case.name.removesuffix(case.twin.removeprefix("healthy"))
-            found.setdefault((case.planted, tag), case)
-    return list(found.values())
+            found.setdefault((case.planted, tag), []).append(case)
+    return [row[seed % len(row)] for row in found.values()]
 
 
 def mend(case: Case, folder: Path, *, twin: Path, seed: int) -> Mending:
@@ -103,11 +106,9 @@ def mend(case: Case, folder: Path, *, twin: Path, seed: int) -> Mending:
     goal, sick = score(twin)[0], score(folder)[0]
     scores: dict[int, float] = {} if healing.trials is None else score(healing.trials)
     tried = {arm: value for arm, value in scores.items() if arm > 0}
-    names = [] if healing.trials is None else _names(healing.trials)
+    names, sizes = ([], []) if healing.trials is None else _tried(healing.trials)
     best = max(tried, key=lambda arm: tried[arm]) if tried else -1
-    changes = _random_changes(
-        case, folder, count=len(tried), random=generator(seed, "random", case.name)
-    )
+    changes = _random_changes(folder, sizes, random=generator(seed, "random", case.name))
     other = _trained(case, folder, changes)
     lucky = max(other, key=lambda arm: other[arm]) if other else -1
     return Mending(
@@ -123,8 +124,21 @@ def mend(case: Case, folder: Path, *, twin: Path, seed: int) -> Mending:
     )
 
 
-def _names(folder: Path) -> list[str]:
-    return [arm.name for arm in specs.expand(specs.load_study(folder / "study.yaml"))]
+def _tried(folder: Path) -> tuple[list[str], list[int]]:
+    """Names of all recipes of a trial, and in how many settings each but the first differs from the sick one."""
+    arms = specs.expand(specs.load_study(folder / "study.yaml"))
+    sick = plain_config(arms[0].config)
+    sizes = [_num_changed(sick, plain_config(arm.config)) for arm in arms[1:]]
+    return [arm.name for arm in arms], sizes
+
+
+def _num_changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    """In how many settings two configurations differ."""
+    return sum(
+        one[section].get(key) != other[section].get(key)
+        for section in one
+        for key in {*one[section], *other[section]}
+    )
 
 
 # ---- random changes ----------------------------------------------------------------------------
@@ -158,43 +172,56 @@ CHANGES: Final[Mapping[str, Sequence[Any]]] = {
     "train.early_stopping": (None, {"patience": 5}, {"patience": 20}),
 }
 """Every setting that remedies touch, and what it may become; rates and epochs are factors."""
-FACTORS: Final = ("train.learning_rate", "train.epochs")
 
 
 def _random_changes(
-    case: Case, folder: Path, *, count: int, random: Random
+    folder: Path, sizes: Sequence[int], *, random: Random
 ) -> dict[str, dict[str, Any]]:
-    """As many different admissible changes of one setting: any setting is as likely, and then any other value of it."""
+    """As many different admissible recipes as remedies were tried, each with as many settings changed as the remedy's.
+
+    Any setting is as likely, and then any other value of it.
+    """
     base = plain_config(specs.expand(specs.load_study(folder / "study.yaml"))[0].config)
     found: dict[str, dict[str, Any]] = {}
-    for _ in range(200):
-        if len(found) == count:
-            break
-        path = list(CHANGES)[random.integers(len(CHANGES))]
-        value = CHANGES[path][random.integers(len(CHANGES[path]))]
-        section, key = path.split(".")
-        now = base[section].get(key, ...)
-        if now is ...:
-            continue
-        if path in FACTORS:
-            value = (
-                float(f"{now * value:.3g}")
-                if path == "train.learning_rate"
-                else max(1, round(now * value))
-            )
-        settings = _applied(base, path, value)
-        if settings:
-            found.setdefault(f"{path}: {value}", settings)
+    for size in sizes:
+        for _ in range(200):
+            changed = _drawn(base, size, random)
+            settings = _applied(base, changed)
+            name = "; ".join(f"{path}: {value}" for path, value in changed.items())
+            if settings and name not in found:
+                found[name] = settings
+                break
     return found
 
 
-def _applied(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """What changes in the whole configuration; empty where nothing does, or where it is refused."""
+def _drawn(base: Mapping[str, Any], size: int, random: Random) -> dict[str, Any]:
+    """New values for some settings that the study has and that can matter to it."""
+    known = [path for path in CHANGES if path.partition(".")[2] in base[path.partition(".")[0]]]
+    if base["data"]["task"] != "regression":
+        known.remove("data.scale_target")
+    chosen: dict[str, Any] = {}
+    for place in random.permutation(len(known))[:size]:
+        path = known[place]
+        section, _, key = path.partition(".")
+        value, now = CHANGES[path][random.integers(len(CHANGES[path]))], base[section][key]
+        if path == "train.learning_rate":
+            value = float(f"{now * value:.3g}")
+        elif path == "train.epochs":
+            value = max(1, round(now * value))
+        chosen[path] = value
+    return chosen
+
+
+def _applied(base: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes in the whole configuration; empty where one setting does not, or where it is refused."""
     try:
-        config, _ = build_config(apply_all(base, [(path, value)]))
+        config, _ = build_config(apply_all(base, list(changed.items())))
     except NoPartsError:
         return {}
-    return {} if config is None else difference(base, plain_config(config))
+    if config is None:
+        return {}
+    plain = plain_config(config)
+    return difference(base, plain) if _num_changed(base, plain) >= len(changed) else {}
 
 
 def _trained(case: Case, folder: Path, changes: Mapping[str, dict[str, Any]]) -> dict[int, float]:
@@ -205,6 +232,6 @@ def _trained(case: Case, folder: Path, changes: Mapping[str, dict[str, Any]]) ->
     spec = spec.model_copy(
         update={"study": f"{case.name}-random", "compare": specs.Compare(recipes=recipes)}
     )
-    place = folder / "random"
-    Study._of(spec).run(place, overwrite=True)
+    place = folder / f"random-{specs.content_hash(spec)[:12]}"
+    Study._of(spec).run(place, resume=place.exists())
     return score(place)

@@ -125,14 +125,17 @@ def score(folder: Path) -> dict[int, float]:
     lost = {result.run for result in ended if result.status == "diverged"}
     arm_of = {row.run: row.arm for row in runs}
     keeps_best = _keeps_best(folder)
+    # A run that diverged before its first evaluation has no curve at all.
     values: dict[int, dict[int, list[float]]] = {}
+    for run, arm in arm_of.items():
+        values.setdefault(arm, {})[run] = []
     for row in rows:
         if row.name in METRICS:
-            values.setdefault(arm_of[row.run], {}).setdefault(row.run, []).append(row.value)
+            values[arm_of[row.run]][row.run].append(row.value)
     found = {}
     for arm, by_run in values.items():
         kept = [
-            -math.inf if run in lost or not math.isfinite(curve[-1])
+            -math.inf if run in lost or not curve or not math.isfinite(curve[-1])
             else max(curve) if keeps_best[arm] else curve[-1]
             for run, curve in by_run.items()
         ]  # fmt: skip
@@ -173,6 +176,7 @@ def counted(cases: Sequence[Case], readings: Sequence[Reading]) -> dict[str, Any
         "named_share": share([one.named for one in sick]),
         "found_share": share([bool(one.found) for one in sick]),
         "early_share": share([not math.isnan(one.early) for one in sick]),
+        "at_start_share": share([one.early == 0.0 for one in sick]),
         "both_share": share([one.both for one in double]),
         "healthy_fail_share": share([_has(one, "fail") for one in well]),
         "healthy_warn_share": share([_has(one, "warn") for one in well]),

@@ -79,7 +79,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "rate_too_low": Cause(
         "Learning rate too low",
         "Steps are so small that the weights hardly move in the time they are given.",
-        "Updates far below a thousandth of the weights, while the loss still falls along a straight line.",
+        "Updates far below a thousandth of the weights, while the loss hardly falls.",
         ("raise_rate", "find_rate", "adam", "more_epochs"),
         _CS231N,
         ("plateau", "underfitting", "too_few_epochs", "class_collapse"),
@@ -230,7 +230,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "no_regularisation_effect": Cause(
         "Regularisation without effect",
         "A penalty is set, but far too weak beside the loss to change anything, while the run overfits.",
-        "The penalty's share of the loss is below one in a thousand and the gap to validation is wide.",
+        "The penalty pulls the weights by less than a hundredth of what the loss does, and the run overfits.",
         ("more_regularisation", "add_dropout"),
         _CS231N,
     ),
@@ -252,7 +252,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "data_leak": Cause(
         "The answer leaks into the inputs",
         "A feature tells the target, or samples stand in training and validation alike: the score is too good to be true.",
-        "One column that alone tells the target, shared rows between parts, or a perfect score after one pass.",
+        "One column that alone tells the target, or rows that stand in training and validation alike.",
         ("drop_leaking_column", "fix_data"),
         "Kaufman et al. 2012, Leakage in Data Mining, TKDD 6(4)",
     ),
@@ -282,7 +282,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "too_many_epochs": Cause(
         "Far more epochs than needed",
         "The best state came early; everything after it was spent for nothing.",
-        "The best evaluation lies in the first seventh of the training, and it got worse since.",
+        "The best evaluation lies in the first quarter of the training, and it got worse since.",
         ("fewer_epochs", "stop_early"),
         _PLAYBOOK,
     ),
@@ -313,7 +313,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "dropout_at_evaluation": Cause(
         "Dropout is on during evaluation",
         "Units are dropped while the network is judged, so its answers are random and worse than they need be.",
-        "The switch in the settings, and validation that is worse and noisier than training.",
+        "The switch in the settings, with a dropout above 0.",
         ("dropout_off_at_evaluation",),
         _TAXONOMY,
         ("underfitting", "oscillation", "overfitting"),

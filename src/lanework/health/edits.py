@@ -33,6 +33,8 @@ SCALING: Final = ("standard", "minmax", "robust", "quantile", "pca", "zca")
 SMALL_BATCH: Final = 16
 STAYS_HIGH: Final = ("constant", "linear_warmup", "cosine", "linear", "polynomial", "wsd")
 """Schedules that do not bring the rate near zero before the end of training."""
+FEW_EPOCHS: Final = 5
+"""So few passes that ten times as many are affordable, and may be what is wanting."""
 LOSSES: Final = {"classification": "cross_entropy", "regression": "mse"}
 
 
@@ -104,12 +106,12 @@ def times(path: str, factor: float) -> Rule:
     return rule
 
 
-def whole(path: str, factor: float, *, least: int = 1) -> Rule:
-    """The same for a whole number."""
+def whole(path: str, factor: float, *, least: int = 1, most: int | None = None) -> Rule:
+    """The same for a whole number; `most`: only where the sick run has no more than that."""
 
     def rule(settings: Settings, evidence: Evidence) -> Edits | None:
         value = _sick(settings, evidence, path)
-        if not isinstance(value, int):
+        if not isinstance(value, int) or (most is not None and value > most):
             return None
         return _different(settings, {path: max(least, round(value * factor))})
 
@@ -244,12 +246,15 @@ def larger_network(settings: Settings, evidence: Evidence) -> Edits | None:
 
 
 def usual_loss(settings: Settings, evidence: Evidence) -> Edits | None:
-    """The loss that the task has by default, and the outputs that it needs."""
+    """The loss that the task has by default, with the outputs that it needs: as many as usual, and nothing behind them."""
     usual = LOSSES.get(setting(settings, "data.task", ""))
     if usual is None and _name(settings, "train.loss") in LOSSES.values():
         return None
     found = _different(settings, {"train.loss": usual})
-    return None if found is None else {**found, **(usual_outputs(settings, evidence) or {})}
+    if found is None:
+        return None
+    bare = to("model.output_activation", "none")(settings, evidence) or {}
+    return {**found, **(usual_outputs(settings, evidence) or {}), **bare}
 
 
 def usual_rate(factor: float) -> Rule:

@@ -232,10 +232,11 @@ REMEDIES: Final[Mapping[str, Remedy]] = {
         "Prechelt 1998, Early Stopping - But When?",
     ),
     "more_epochs": Remedy(
-        "Train three times as long",
+        "Train longer",
         "The loss was still falling.",
         edits.whole("train.epochs", 3),
         _PLAYBOOK,
+        (edits.whole("train.epochs", 10, most=edits.FEW_EPOCHS),),
     ),
     "fewer_epochs": Remedy(
         "Train for fewer epochs",

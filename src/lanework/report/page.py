@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from lanework.report import check, figures, palette, sections
+from lanework.report import check, figures, palette, sections, units
 from lanework.report.curves import CurveFigure, curve_figure
 from lanework.report.facts import Facts
 from lanework.report.figures import Figure
@@ -169,9 +169,14 @@ def _health_section(facts: Facts) -> str:
 def _arms_section(facts: Facts) -> str:
     about = (
         "Means go over the runs that finished. For the ranking a diverged run counts as the worst of all results, or as "
-        f"guessing if that is worse. Differences to the best are paired over {facts.noun}s; the verdict is corrected for all "
-        f"{max(0, len(facts.arms) - 1)} comparisons by Holm\u2019s method, the interval is not."
+        "guessing if that is worse."
     )
+    if len(facts.arms) > 1:
+        corrected = units.counted(len(facts.arms) - 1, "comparison")
+        about += (
+            f" Differences to the best are paired over {facts.noun}s; the verdict is corrected for {corrected} by "
+            "Holm\u2019s method, the interval is not."
+        )
     return sections.section("arms", "Recipes", text(about), sections.arms(facts))
 
 

@@ -55,12 +55,14 @@ def short(value: float, digits: int = 3) -> str:
     """Writes a number with that many significant digits, tiny and huge ones as powers of ten.
 
     Example:
-        >>> short(0.00316), short(3.1623e-06), short(1250000.0)
-        ('0.00316', '3.16e−6', '1.25e6')
+        >>> short(0.00316), short(3.1623e-06), short(254837.0), short(1.25e9)
+        ('0.00316', '3.16e−6', '255\u202f000', '1.25e9')
     """
     if math.isnan(value) or math.isinf(value) or value == 0:
         return fixed(value, 0)
-    if 1e-4 <= abs(value) < 1e5:
+    if 1e4 <= abs(value) < 1e7:
+        return fixed(round(value, digits - 1 - math.floor(math.log10(abs(value)))), 0)
+    if 1e-4 <= abs(value) < 1e4:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
         text = f"{abs(value):.{decimals}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text

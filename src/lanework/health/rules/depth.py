@@ -20,7 +20,8 @@ def symmetric_weights(record: RunRecord) -> Finding | None:
     """Weights that start constant, or units that are copies of each other."""
     init = m.name_of(record.setting("model.init"))
     copies = _copies(record)
-    if init in m.CONSTANT_INITS:
+    has_hidden = record.setting("model.hidden") not in ((), [])
+    if init in m.CONSTANT_INITS and has_hidden:
         told = f"All weights start from the same value (init {init}), so the units of a layer stay copies of each other."
         evidence = {"layers_of_copies": float(len(copies))}
         level = "fail" if m.suffers(record) else "warn"
@@ -42,8 +43,8 @@ def symmetric_weights(record: RunRecord) -> Finding | None:
 
 def _copies(record: RunRecord) -> list[str]:
     """Hidden layers whose units gave the same in all records, though not always nothing."""
-    spread, std = m.hidden(record.layer("unit_spread")), m.hidden(record.layer("activation_std"))
-    mean = m.hidden(record.layer("activation_mean"))
+    spread, std = m.hidden(record, "unit_spread"), m.hidden(record, "activation_std")
+    mean = m.hidden(record, "activation_mean")
     if not spread or spread.values.shape != std.values.shape:
         return []
     with np.errstate(invalid="ignore"):
@@ -60,7 +61,7 @@ def _copies(record: RunRecord) -> list[str]:
 def _profile(record: RunRecord) -> tuple[float, float, LayerTable]:
     """Gradient norm of the first layer over that of the last, and of the last alone: medians of the records."""
     table = record.layer("grad_norm")
-    if len(table.names) < 3 or not table:
+    if len(table.names) < 2 or not table:
         return math.nan, math.nan, table
     return m.middle(_shares(table)), m.middle(table.values[:, -1]), table
 
@@ -79,7 +80,11 @@ def vanishing_gradients(record: RunRecord) -> Finding | None:
         ratio = min(ratio, m.middle(_shares(table)[: max(1, len(table) // 4)]))
     if not ratio < 10 * VANISHED or not last > 0 or not m.suffers(record):
         return None
-    if ratio > VANISHED and not _sinks(table):
+    is_shallow = len(table.names) < 3
+    if ratio > VANISHED and (is_shallow or not _sinks(table)):
+        return None
+    # Nothing passes a single hidden layer whose units died on the way: that is another matter.
+    if is_shallow and _late_dead(record) >= DEAD_WARN:
         return None
     if _is_dead(record) or m.name_of(record.setting("model.init")) in m.CONSTANT_INITS:
         return None
@@ -108,8 +113,13 @@ def _sinks(table: LayerTable) -> bool:
 
 def _is_dead(record: RunRecord) -> bool:
     """Whether a whole layer was dead at the first record: some units, or later ones, are no reason for small gradients."""
-    dead = m.hidden(record.layer("dead_share"))
-    return bool(dead) and bool(np.nanmax(dead.values[0]) > ALL_DEAD)
+    dead = m.hidden(record, "dead_share")
+    return bool(dead) and bool(m.highest(dead.values[0]) > ALL_DEAD)
+
+
+def _late_dead(record: RunRecord) -> float:
+    """Largest share of dead units of a hidden layer at the last record."""
+    return m.highest(m.hidden(record, "dead_share").values[-1:])
 
 
 def exploding_gradients(record: RunRecord) -> Finding | None:
@@ -157,7 +167,7 @@ def _burst(record: RunRecord) -> Finding | None:
 
 def dead_units(record: RunRecord) -> Finding | None:
     """A large share of a hidden layer gives zero for every sample."""
-    table = m.hidden(record.layer("dead_share"))
+    table = m.hidden(record, "dead_share")
     if not table or m.name_of(record.setting("model.init")) == "zeros":
         return None
     late = table.values[-min(2, len(table)) :].min(axis=0)
@@ -180,7 +190,7 @@ def dead_units(record: RunRecord) -> Finding | None:
 
 def saturated_units(record: RunRecord) -> Finding | None:
     """Most values of a bounded hidden layer sit at its limits, and the run learns badly."""
-    table = m.hidden(record.layer("saturated_share"))
+    table = m.hidden(record, "saturated_share")
     if not table:
         return None
     late = table.values[-min(2, len(table)) :].min(axis=0)

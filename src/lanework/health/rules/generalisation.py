@@ -22,8 +22,8 @@ def over_regularised(record: RunRecord) -> Finding | None:
         return None
     fit, shrunk = m.fit(record), m.growth(record)
     name, value = max(strong.items(), key=lambda item: item[1])
-    # Weights that are pulled to zero from the first steps need not be waited for until the loss has come back to chance.
-    is_pulled = not record.is_complete and value >= 2.0 and shrunk < 0.8
+    # Weights that are pulled to zero need not be waited for until the loss has come back to chance.
+    is_pulled = value >= 2.0 and shrunk < 0.8
     if not fit < 0.7 or not (is_pulled or m.suffers(record, below=0.5)):
         return None
     said = f"{_WORDS[name].format(shown(_value(record, name)))} is strong"
@@ -129,8 +129,8 @@ def _penalty_share(record: RunRecord) -> float:
 
 def overfitting(record: RunRecord) -> Finding | None:
     """Validation loss well above its earlier best while the training loss keeps falling."""
-    val, train, chance = record.curve("val_loss"), record.curve("train_loss"), m.chance_loss(record)
-    if len(val) < 5 or len(train) != len(val) or not np.all(np.isfinite(val.values)):
+    (train, val), chance = m.paired(record), m.chance_loss(record)
+    if len(val) < 5:
         return None
     place = int(np.argmin(val.values))
     best, late = float(val.values[place]), float(np.median(val.values[-3:]))
@@ -143,7 +143,7 @@ def overfitting(record: RunRecord) -> Finding | None:
     if not is_after or not (has_risen or by_heart) or not now < 0.75 * then:
         return None
     scores = m.skill(record).values
-    lost = float(np.nanmax(scores) - np.nanmedian(scores[-3:])) if len(scores) else math.nan
+    lost = m.highest(scores) - m.middle(scores[-3:])
     is_bad = (
         by_heart
         or late > 2.0 * best

@@ -13,6 +13,7 @@ import numpy as np
 
 from lanework.catalog import CATALOG
 from lanework.health.records import Curve, Floats, LayerTable, RunRecord
+from lanework.report import units
 
 PLAIN: Final = (
     *("sgd", "gd", "momentum", "nesterov", "noisy_sgd", "optimistic_gd", "sam", "polyak_sgd"),
@@ -55,6 +56,16 @@ def batch_size(record: RunRecord) -> float:
     if value == "all":
         return float(record.data.num_train or math.nan)
     return number(record, "train.batch_size")
+
+
+def paired(record: RunRecord) -> tuple[Curve, Curve]:
+    """Training and validation loss at the evaluations: of training the last record up to each; only where both are finite."""
+    train, val = record.curve("train_loss"), record.curve("val_loss")
+    places = np.searchsorted(train.steps, val.steps, side="right") - 1
+    known = (places >= 0) & np.isfinite(val.values)
+    known[known] &= np.isfinite(train.values[places[known]])
+    steps = val.steps[known]
+    return Curve(steps, train.values[places[known]]), Curve(steps, val.values[known])
 
 
 def progress(record: RunRecord) -> float:
@@ -149,9 +160,10 @@ def is_behind(record: RunRecord) -> bool:
 def is_poor(record: RunRecord, *, below: float = 0.25) -> bool:
     """Whether the run learns badly: clearly worse than simple models, or hardly better than chance; broken runs are.
 
-    A run that goes on and still gets better is not poor, however early it is.
+    A run that goes on and still gets better is not poor, however early it is; nor is one that went back to a snapshot once and
+    then learned.
     """
-    if is_broken(record):
+    if is_lost(record):
         return True
     if not record.is_complete and is_improving(record):
         return False
@@ -188,8 +200,15 @@ def is_improving(record: RunRecord) -> bool:
 
 def is_broken(record: RunRecord) -> bool:
     """Whether the loss stopped being finite at least once."""
-    return record.status == "diverged" or any(
-        event.kind in ("healed", "diverged") for event in record.events
+    return is_lost(record) or any(event.kind == "healed" for event in record.events)
+
+
+def is_lost(record: RunRecord) -> bool:
+    """Whether the loss stopped being finite for good."""
+    return (
+        record.status == "diverged"
+        or any(event.kind == "diverged" for event in record.events)
+        or (bool(record.curve("train_loss")) and not math.isfinite(record.curve("train_loss").last))
     )
 
 
@@ -220,14 +239,26 @@ def step_size(record: RunRecord) -> Curve:
     return Curve(table.steps[known], medians[known])
 
 
+def highest(values: Floats) -> float:
+    """Largest of what is finite; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.max()) if len(known) else math.nan
+
+
 def middle(values: Floats) -> float:
     """Median of what is finite; NaN where nothing is."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else math.nan
 
 
-def hidden(table: LayerTable) -> LayerTable:
-    """A statistic of all layers but the last."""
+def hidden(record: RunRecord, name: str) -> LayerTable:
+    """A statistic of all layers but the output layer.
+
+    That is the last one; own loops may hand in hidden layers only, which is seen where the last layer with weights is not there.
+    """
+    table, weighted = record.layer(name), record.layer("param_norm").names
+    if weighted and weighted[-1] not in table.names and not record.settings.get("model"):
+        return table
     if len(table.names) < 2:
         return LayerTable(table.steps, (), table.values[:, :0])
     return LayerTable(table.steps, table.names[:-1], table.values[:, :-1])
@@ -245,9 +276,9 @@ def growth(record: RunRecord) -> float:
 
 def shown(value: float) -> str:
     """A number in three digits."""
-    return f"{value:.3g}"
+    return units.short(value)
 
 
 def percent(value: float) -> str:
     """A share in per cent."""
-    return f"{100 * value:.3g} %"
+    return f"{units.short(100 * value)} %"

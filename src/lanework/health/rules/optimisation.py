@@ -31,12 +31,16 @@ def divergence(record: RunRecord) -> Finding | None:
         )
         return Finding(
             "divergence",
-            "fail",
+            "fail" if is_lost or m.suffers(record) else "warn",
             0.8 if is_lost else 0.7,
             f"The loss stopped being a finite number near step {step} {said}.".replace(" ;", ";"),
             {"first_bad_step": float(step), "returns": float(len(bad))},
             step,
         )
+    if m.is_lost(record):
+        step = _first_bad(record)
+        said = f"The loss stopped being a finite number near step {step}."
+        return Finding("divergence", "fail", 0.8, said, {"first_bad_step": float(step)}, step)
     loss, begin = record.curve("train_loss"), m.begin_loss(record)
     if len(loss) < 2 or not begin > 0 or not m.is_poor(record):
         return None
@@ -52,10 +56,18 @@ def divergence(record: RunRecord) -> Finding | None:
     )
 
 
+def _first_bad(record: RunRecord) -> int:
+    """Step of the first loss that is not finite; the last step where none was recorded."""
+    curves = (record.curve("train_loss"), record.curve("val_loss"))
+    bad = [int(curve.steps[~np.isfinite(curve.values)][0]) for curve in curves if not np.isfinite(curve.values).all()]  # fmt: skip
+    return min(bad, default=record.steps)
+
+
 def rate_too_high(record: RunRecord) -> Finding | None:
     """Steps far too large for the weights, with a loss that suffers from it."""
     ratio, sizes = m.usual_rate(record), m.step_size(record)
     size = m.middle(sizes.values)
+    largest = m.highest(sizes.values)
     points = (ratio >= FAST) + (ratio >= 3 * FAST) + (size >= LARGE) + (size >= HUGE)
     signs = _signs_of_haste(record, ratio, is_large=size >= LARGE)
     # Without a rate to compare with (own loops), the size of the steps must speak for itself.
@@ -64,19 +76,19 @@ def rate_too_high(record: RunRecord) -> Finding | None:
     if points < needed or not is_marked or not signs or ratio < 1.0:
         return None
     # A rate is what it does: where clipping or a schedule keeps every step small, it is not too high. Dead units stand still.
-    is_small = len(sizes) > 0 and sizes.values.max() < USUAL
+    is_small = largest < USUAL
     if is_small and not m.is_broken(record) and DIED not in signs:
         return None
     known = {"learning_rate": m.number(record, "train.learning_rate"), "over_usual": ratio}
     evidence = {
-        name: value for name, value in (known | {"update_ratio": size}).items() if value == value
+        name: value for name, value in (known | {"update_ratio": largest}).items() if value == value
     }
     rate = (
         f"The learning rate is {shown(ratio)} times the usual one of its rule"
         if ratio == ratio
         else "Steps are large"
     )
-    steps = f", each step moves the weights by {percent(size)}" if size == size else ""
+    steps = f", steps move the weights by up to {percent(largest)}" if largest == largest else ""
     return Finding(
         "rate_too_high",
         "fail",
@@ -95,21 +107,24 @@ def _signs_of_haste(record: RunRecord, ratio: float, *, is_large: bool) -> list[
     loss, chance = record.curve("train_loss"), m.chance_loss(record)
     if len(loss) >= 2 and chance > 0:
         late = float(np.median(loss.values[-3:]))
-        if late > 1.05 * chance:
+        is_wild = is_large or not _falls(record)
+        if late > 1.05 * chance and is_wild:
             signs.append(f"the training loss of {shown(late)} is above chance ({shown(chance)})")
-        elif late > 0.5 * chance and m.is_poor(record) and (is_large or not _falls(record)):
+        elif late > 0.5 * chance and m.is_poor(record) and is_wild:
             signs.append(f"the training loss stays high at {shown(late)}")
         elif _swing(record) > 0.35 and m.fit(record) < 0.97 and m.is_poor(record):
             signs.append("the training loss jumps up and down")
-        peak = float(np.nanmax(loss.values))
-        if not signs and ratio >= 3 * FAST and peak > 2.5 * chance:
+        peak = m.highest(loss.values)
+        # A loss that starts high (large initial weights) was not driven there by small steps.
+        is_driven = ratio >= FAR * FAST or m.highest(m.step_size(record).values) >= LARGE
+        if not signs and ratio >= 3 * FAST and peak > 2.5 * chance and is_driven:
             signs.append(
                 f"the training loss first rose to {shown(peak)} (chance is {shown(chance)})"
             )
     if m.growth(record) > 8.0 and m.is_poor(record):
         signs.append(f"the weights grew {shown(m.growth(record))}-fold")
-    dead = m.hidden(record.layer("dead_share"))
-    if dead and np.nanmax(dead.values[-1]) >= 0.9 and m.is_poor(record):
+    dead = m.hidden(record, "dead_share")
+    if dead and m.highest(dead.values[-1]) >= 0.9 and m.is_poor(record):
         signs.append(DIED)
     return signs
 

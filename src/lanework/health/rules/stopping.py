@@ -36,19 +36,23 @@ def too_few_epochs(record: RunRecord) -> Finding | None:
     # Far above chance it is not time that is wanting.
     if m.fit(record) < -1.0:
         return None
-    return Finding(
-        "too_few_epochs",
-        "fail" if is_behind else "warn",
-        0.8 if is_behind else 0.6,
-        f"In the last quarter of the training the training loss still fell by {shown(train)} and the validation loss by {shown(val)}.",
-        {"train_fall": train, "val_fall": val, "skill": now},
-    )
+    said = f"In the last quarter of the training the training loss still fell by {shown(train)} and the validation loss by {shown(val)}."
+    evidence = {"train_fall": train, "val_fall": val, "skill": now}
+    if len(record.curve("val_loss")) == 1:
+        begin, end = m.begin_loss(record), m.end_loss(record)
+        said = f"From its first tenth to its last the training loss fell from {shown(begin)} to {shown(end)}; there is one evaluation only."
+        evidence = {"begin": begin, "end": end, "skill": now}
+    level, confidence = ("fail", 0.8) if is_behind else ("warn", 0.6)
+    return Finding("too_few_epochs", level, confidence, said, evidence)
 
 
 def _fall(record: RunRecord) -> tuple[float, float, float] | None:
-    """How far training and validation loss fell over the last quarter, with the chance loss; None where nothing can be said."""
-    train, val, chance = record.curve("train_loss"), record.curve("val_loss"), m.chance_loss(record)
-    if len(val) != len(train) or not chance > 0 or not len(val):
+    """How far training and validation loss fell over the last quarter, with the chance loss; None where nothing can be said.
+
+    Where validation was measured once, half of what training fell over its whole length stands for both.
+    """
+    (train, val), chance = m.paired(record), m.chance_loss(record)
+    if not chance > 0 or not len(val):
         return None
     if len(val) == 1:
         begin, end = record.curve("train_loss_begin").first, record.curve("train_loss_end").last
@@ -63,18 +67,14 @@ def _fall(record: RunRecord) -> tuple[float, float, float] | None:
 
 def too_many_epochs(record: RunRecord) -> Finding | None:
     """The best state came in the first quarter, and it only got worse since."""
-    val, chance = record.curve("val_loss"), m.chance_loss(record)
-    if (
-        not record.is_complete
-        or len(val) < 20
-        or m.is_poor(record)
-        or not np.all(np.isfinite(val.values))
-    ):
+    val, chance = m.paired(record)[1], m.chance_loss(record)
+    # What early stopping has cut short was not spent for nothing.
+    if not record.is_complete or len(val) < 20 or m.is_poor(record) or _was_stopped(record):
         return None
     place = int(np.argmin(val.values))
     best, late = float(val.values[place]), float(np.median(val.values[-3:]))
     has_risen = late - best > 0.05 * chance and late > 1.1 * best
-    has_risen |= late - best > 0.01 * chance and late > 1.5 * best
+    has_risen |= late - best > 0.005 * chance and late > 1.5 * best
     if place > EARLY * len(val) or not has_risen:
         return None
     return Finding(
