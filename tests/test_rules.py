@@ -674,7 +674,8 @@ def test_a_loop_whose_loss_is_no_number_any_more_has_diverged_without_any_event(
     record = replace(healthy(train_loss=curve(losses)), settings={}, events=())
     found = diagnose(record)
     assert [one.code for one in found] == ["divergence"]
-    assert found[0].level == "fail" and found[0].step == STEPS[8]
+    assert found[0].level == "fail"
+    assert found[0].step == STEPS[8]
 
 
 def test_a_run_that_went_back_once_and_then_learned_is_warned_of_and_not_sick() -> None:
@@ -716,7 +717,8 @@ def test_one_evaluation_is_said_to_be_one() -> None:
     )  # fmt: skip
     found = diagnose(once)
     assert [one.code for one in found] == ["too_few_epochs"]
-    assert "one evaluation only" in found[0].sentence and "quarter" not in found[0].sentence
+    assert "one evaluation only" in found[0].sentence
+    assert "quarter" not in found[0].sentence
 
 
 def test_a_linear_model_may_start_from_zeros() -> None:
@@ -749,7 +751,8 @@ def test_parts_that_are_prepared_alike_and_drift_are_a_warning() -> None:
     assert [(one.code, one.level) for one in found] == [("parts_prepared_differently", "warn")]
     assert "drift" in found[0].sentence
     other = diagnose(healthy(data=drift, data__prepare_held_out="none"))
-    assert other[0].level == "fail" and "drift" not in other[0].sentence
+    assert other[0].level == "fail"
+    assert "drift" not in other[0].sentence
 
 
 def test_gradients_vanish_below_a_single_hidden_layer_too() -> None:
@@ -817,3 +820,18 @@ def test_what_early_stopping_has_cut_short_was_not_spent_for_nothing() -> None:
     record = SICK["too_many_epochs"]()
     event = Happening(STEPS[-1], "stopped_early", {"best_step": STEPS[1]})
     assert "too_many_epochs" not in codes(replace(record, events=(event,)))
+
+
+def test_a_deep_look_says_why_plain_steps_swing() -> None:
+    swinging = {
+        "train_loss": curve([1.2, 2.2] * 10),
+        "val_accuracy": curve([0.2] * 20),
+        "train__optimizer": "sgd",
+        "train__learning_rate": 0.02,
+    }
+    sharp = diagnose(stuck(**swinging, sharpness=curve([250.0] * NUM_RECORDS)))[0]
+    assert sharp.code == "oscillation"
+    assert sharp.evidence["rate_times_sharpness"] == 5.0
+    flat = diagnose(stuck(**swinging, sharpness=curve([50.0] * NUM_RECORDS)))[0]
+    assert flat.code == "oscillation"
+    assert "sharpness" not in flat.sentence

@@ -415,11 +415,17 @@ def show(
 
 
 @app.command()
-def diagnose(folder: Folder) -> None:
+def diagnose(
+    folder: Folder,
+    *,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also print the layers of sick runs as tables.")
+    ] = False,
+) -> None:
     """Say what is wrong with the runs of a study and what helps."""
     from lanework.api import diagnose as diagnosing
 
-    print(_coloured(diagnosing.diagnose(folder).text()))
+    print(_coloured(diagnosing.diagnose(folder).text(layers=layers)))
 
 
 @app.command()

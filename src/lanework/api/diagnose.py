@@ -9,12 +9,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from lanework.api.diagnose_words import check_text, layers_text, lost_lines, tried_text
 from lanework.errors import SpecError
 from lanework.health.causes import CAUSES
 from lanework.health.diagnose import diagnose as judge
@@ -133,19 +134,32 @@ class ArmDiagnosis:
         name: Its label.
         num_runs: Its runs.
         findings: Each cause once, worst first: the worst finding, and how many runs have it.
+        lost: What first was not finite in its runs, in sentences.
+        worst: The run of the worst finding; None for a healthy recipe.
     """
 
     name: str
     num_runs: int
     findings: tuple[tuple[Finding, int], ...]
+    lost: tuple[str, ...] = ()
+    worst: RunRecord | None = None
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is the matter with a study; print `text()`."""
+    """What is the matter with a study; print `text()`.
+
+    Attributes:
+        study: Its name.
+        arms: Its recipes.
+        check: What was looked at before training, as recorded; empty where nothing was.
+        remedies: What was tried against what was found, as recorded; empty where nothing was.
+    """
 
     study: str
     arms: tuple[ArmDiagnosis, ...]
+    check: Mapping[str, Any] = field(default_factory=dict)
+    remedies: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sick(self) -> tuple[ArmDiagnosis, ...]:
@@ -153,8 +167,18 @@ class Diagnosis:
         found = [arm for arm in self.arms if arm.findings]
         return tuple(sorted(found, key=lambda arm: _badness(arm.findings[0][0])))
 
-    def text(self) -> str:
-        """By recipe: findings worst first, each with evidence, cause, and what helps."""
+    def text(self, *, layers: bool = False) -> str:
+        """By recipe: findings worst first, each with evidence, cause, and what helps; then what is known besides.
+
+        Args:
+            layers: Also the layers of the worst run of each sick recipe, as tables.
+        """
+        tables = layers_text(arm.worst for arm in self.sick if arm.worst) if layers else ""
+        more = (check_text(self.check), tried_text(self.remedies), tables)
+        return "\n\n".join(filter(None, (self.found(), *more)))
+
+    def found(self) -> str:
+        """The findings alone."""
         sick = self.sick
         blocks = ["\n".join(_arm_lines(arm)) for arm in sick]
         well = [arm.name for arm in self.arms if not arm.findings]
@@ -199,10 +223,15 @@ def diagnose(folder: str | Path) -> Diagnosis:
                 by_code[one.code].append(one)
         worst = [(min(same, key=_badness), len(same)) for same in by_code.values()]
         worst.sort(key=lambda pair: _badness(pair[0]))
-        arms.append(ArmDiagnosis(own[0][0].name, len(own), tuple(worst)))
+        lost = tuple(lost_lines([record for record, _ in own]))
+        sick = [(record, found[0]) for record, found in own if found]
+        run = min(sick, key=lambda pair: _badness(pair[1]))[0] if sick else None
+        arms.append(ArmDiagnosis(own[0][0].name, len(own), tuple(worst), lost, run))
     with Store(Path(folder), create=False) as store:
         study = str((store.meta("study") or {}).get("study") or Path(folder).resolve().name)
-    return Diagnosis(study, tuple(arms))
+        return Diagnosis(
+            study, tuple(arms), store.meta("check") or {}, store.meta("remedies") or {}
+        )
 
 
 def _badness(finding: Finding) -> tuple[int, float]:
@@ -220,7 +249,7 @@ def _arm_lines(arm: ArmDiagnosis) -> list[str]:
         lines += [head, f"      {finding.sentence}", f"      Cause: {cause.what}"]
         lines += [f"      Evidence: {numbers}"] if numbers else []
         lines += [f"      What helps, best first: {helps}."]
-    return lines
+    return [*lines, *(f"      {one}" for one in arm.lost)]
 
 
 # ---- from rows to records --------------------------------------------------------------------

@@ -22,6 +22,7 @@ from lanework.cohort.step import FOLD, Problem, Watch
 from lanework.cohort.updates import groups_of, own_key
 from lanework.data import Dataset
 from lanework.health import activations, answers
+from lanework.health.limits import squashed
 from lanework.models.base import refuse
 from lanework.spec import OF_NET, ZERO_IS_OFF, ModelSpec, RunConfig, TrainSpec
 
@@ -150,12 +151,68 @@ def problem(
     needed = _checked_outputs(config, dataset)
     net = network(config.model, dataset, outputs=needed, module=module, train=config.train)
     per_sample = recipes.loss(choice, task=dataset.task)
-    trained = _weighted(config.train, dataset, per_sample)
     table, add = _metrics(config, dataset, has_folds=has_folds)
-    prepare, by_step = input_scaling(dataset), flattening(dataset)
-    enter = entering.entering(config.train, dataset, prepare=prepare)
-    learner, shown = _with_frozen(net, config.train), _shown(config, net)
+    tracked = _training(config, dataset, net, per_sample=per_sample, used=used)
+    answered = _answering(dataset, per_sample=per_sample, used=used)
+    shown = _shown(config, net)
     ensemble = models.ensemble(shown, output_kind(config))
+    watched = _watched(config.model, net, dataset)
+    look = _looking(config, dataset, watched, answered=partial(answered, shown), add=add)
+    is_tracked = config.train.sampling.name == "hard"
+
+    def loss(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        *,
+        key: Array,
+        hypers: Mapping[str, Array],
+    ) -> tuple[Array, PyTree]:
+        value, (state, _) = tracked(params, state, batch, key=key, hypers=hypers)
+        return value, state
+
+    def evaluate(
+        params: PyTree,
+        state: PyTree,
+        batch: Mapping[str, Array],
+        sums: PyTree,
+        *,
+        hypers: Mapping[str, Array],
+        is_stacked: bool = False,
+    ) -> PyTree:
+        judged = ensemble if is_stacked else shown
+        return add(sums, *answered(judged, params, state, batch, hypers))
+
+    return Problem(
+        net.init,
+        loss,
+        evaluate,
+        table.zero,
+        table.finish,
+        net.layer_names,
+        steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
+        observe=look.observe if watched else None,
+        zero_seen=look.zero,
+        finish_seen=look.finish,
+        seen_layers=tuple(layer.name for layer in watched),
+        tracked=tracked if is_tracked else None,
+        num_tracked=len(dataset.train) if is_tracked else 0,
+        terms=_terms(flattening(dataset)) if config.train.reduction == "sum" else None,
+    )
+
+
+def _training(
+    config: RunConfig,
+    dataset: Dataset,
+    net: models.Network,
+    *,
+    per_sample: recipes.Loss,
+    used: frozenset[str],
+) -> Callable[..., tuple[Array, tuple[PyTree, Array]]]:
+    """The loss of a batch in training, with the state after it and the loss of each sample, see `Problem.tracked`."""
+    trained, by_step = _weighted(config.train, dataset, per_sample), flattening(dataset)
+    enter = entering.entering(config.train, dataset, prepare=input_scaling(dataset))
+    learner = _with_frozen(net, config.train)
 
     def tracked(
         params: PyTree,
@@ -186,39 +243,14 @@ def problem(
         value = REDUCTIONS[config.train.reduction](losses, weight)
         return value, (state, _by_row(losses, weight, len(batch["weight"])))
 
-    def loss(
-        params: PyTree,
-        state: PyTree,
-        batch: Mapping[str, Array],
-        *,
-        key: Array,
-        hypers: Mapping[str, Array],
-    ) -> tuple[Array, PyTree]:
-        value, (state, _) = tracked(params, state, batch, key=key, hypers=hypers)
-        return value, state
+    return tracked
 
-    is_tracked = config.train.sampling.name == "hard"
 
-    def evaluate(
-        params: PyTree,
-        state: PyTree,
-        batch: Mapping[str, Array],
-        sums: PyTree,
-        *,
-        hypers: Mapping[str, Array],
-        is_stacked: bool = False,
-    ) -> PyTree:
-        return judge(ensemble if is_stacked else shown, params, state, batch, sums, hypers)
-
-    def judge(
-        judged: models.Network,
-        params: PyTree,
-        state: PyTree,
-        batch: Mapping[str, Array],
-        sums: PyTree,
-        hypers: Mapping[str, Array],
-    ) -> PyTree:
-        return add(sums, *answered(judged, params, state, batch, hypers))
+def _answering(
+    dataset: Dataset, *, per_sample: recipes.Loss, used: frozenset[str]
+) -> Callable[..., tuple[Any, ...]]:
+    """What a network answers to a batch, as the metrics take it: outputs, targets, losses, weight, hyperparameters."""
+    prepare, by_step = input_scaling(dataset), flattening(dataset)
 
     def answered(
         judged: models.Network,
@@ -238,25 +270,7 @@ def problem(
         losses = per_sample(outputs, targets, plain)
         return outputs, targets, losses, weight, plain
 
-    watched = _watched(config.model, net, dataset)
-    look = _looking(config, dataset, watched, answered=partial(answered, shown), add=add)
-
-    return Problem(
-        net.init,
-        loss,
-        evaluate,
-        table.zero,
-        table.finish,
-        net.layer_names,
-        steps_per_epoch=steps_per_epoch(config.train, len(dataset.train)),
-        observe=look.observe if watched else None,
-        zero_seen=look.zero,
-        finish_seen=look.finish,
-        seen_layers=tuple(layer.name for layer in watched),
-        tracked=tracked if is_tracked else None,
-        num_tracked=len(dataset.train) if is_tracked else 0,
-        terms=_terms(by_step) if config.train.reduction == "sum" else None,
-    )
+    return answered
 
 
 class _Looking(NamedTuple):
@@ -426,11 +440,19 @@ def _watched(
         return taps
 
     dtype = dataset.train.x.dtype if dataset.input.kind == "tokens" else jnp.float32
-    shapes = jax.eval_shape(forward, jax.ShapeDtypeStruct((2, *dataset.input.shape), dtype))
+    x = jax.ShapeDtypeStruct((2, *dataset.input.shape), dtype)
+    shown = {tap: value.shape for tap, value in jax.eval_shape(forward, x).items()}
     chosen = spec.options.get("activation", "")
     name = chosen.get("name", "") if isinstance(chosen, Mapping) else str(chosen)
-    shown = {tap: value.shape for tap, value in shapes.items()}
-    return activations.layers(net.layer_names, shown, activation=name)
+    limits = {}
+    if spec.is_own or own_code.is_own(name):
+        # The output has no limits that matter: a sigmoid there is meant to reach them.
+        found = squashed(forward, x)
+        limits = {tap: bounds for tap, bounds in found.items() if tap.endswith("_activation")}
+    elif spec.net in activations.GATED:
+        tanh = activations.BOUNDS["tanh"]
+        limits = {tap: tanh for tap in shown if tap.startswith(f"{spec.net}_")}
+    return activations.layers(net.layer_names, shown, activation=name, limits=limits)
 
 
 def _with_frozen(net: models.Network, train: TrainSpec) -> models.Network:

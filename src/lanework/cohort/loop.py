@@ -21,6 +21,7 @@ from lanework.cohort import lanes as lane_tools
 from lanework.cohort import streaming
 from lanework.cohort.compiled import Programs
 from lanework.cohort.step import Batches, Lane, Segment
+from lanework.health import lost
 from lanework.health.series import loss_shape
 from lanework.store import Layers
 
@@ -358,20 +359,62 @@ def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
     after, told = cohort.programs.segment(cohort.width)(after, hypers, batches, cuts[-1][1], train)
     told = _joined(pieces, lane_tools.to_host(told))
     after, seen = _deeper(cohort, called, after, (hypers, batches, train))
-    trained = _Trained(before, after, told, counts, seen)
+    # Of a segment that came in pieces, the rows of the earlier ones are gone.
+    again = _again(cohort, before, (hypers, batches, train)) if len(cuts) == 1 else None
+    trained = _Trained(before, after, told, counts, seen, again)
     tick = _end_segment(cohort, called, trained, begun=begun)
     samples = len(called) * cuts[-1][1] * cohort.programs.shapes.batch_size
     yield replace(tick, num_samples=samples, seconds=time.perf_counter() - mark)
 
 
 class _Trained(NamedTuple):
-    """Lanes before and after a segment, what they told (host arrays), the samples of each step, [lane, step], and a close look."""
+    """A segment that was trained.
+
+    Lanes before and after it, what they told (host arrays), the samples of each step, [lane, step], a close look, and how to go
+    through its first steps again (see `lost.replayed`).
+    """
 
     before: Any
     after: Any
     told: Any
     counts: np.ndarray
     seen: Mapping[str, np.ndarray]
+    again: Callable[[int], Mapping[str, np.ndarray]] | None
+
+
+def _again(
+    cohort: _Cohort, before: Lane | None, fed: tuple[Any, Batches, PyTree]
+) -> Callable[[int], Mapping[str, np.ndarray]]:
+    """From a number of steps to what is told of layers after them; the lanes that come out are thrown away."""
+    hypers, batches, train = fed
+    program = cohort.programs.segment(cohort.width)
+
+    def again(num_steps: int) -> Mapping[str, np.ndarray]:
+        told = program(before, hypers, batches, num_steps, train)[1]
+        health: Mapping[str, np.ndarray] = lane_tools.to_host(told.health)
+        return health
+
+    return again
+
+
+def _origins(
+    cohort: _Cohort, called: Sequence[int], trained: _Trained, first_bad: Sequence[int | None]
+) -> dict[int, lost.Origin]:
+    """Where runs that are lost for the first time stopped being finite, by slot; nothing where nobody watches."""
+    told, layers_of = trained.told, cohort.programs.problem.layers_of
+    found: dict[int, lost.Origin] = {}
+    lost_at: dict[int, int] = {}
+    fresh = [slot for slot in called if not cohort.progress[_number(cohort, slot)].retries]
+    for slot in fresh if told.health else ():
+        bad = first_bad[slot]
+        if bad is not None:
+            lost_at[slot] = bad
+        elif "loss" in told.metrics and not math.isfinite(told.metrics["loss"][slot]):
+            row = {name: column[slot] for name, column in told.health.items()}
+            found[slot] = lost.origin(row, layers_of, num_steps=trained.counts.shape[1])
+    if lost_at and trained.again is not None:
+        found |= lost.replayed(trained.again, lost_at, layers_of)
+    return found
 
 
 def _is_due(cohort: _Cohort, slot: int, every: int, *, ahead: int = 0) -> bool:
@@ -427,7 +470,7 @@ def _end_segment(
     cohort: _Cohort, called: Sequence[int], trained: _Trained, *, begun: float
 ) -> Tick:
     """Judge each lane by what it told, and move those that are done."""
-    before, after, told, counts, seen = trained
+    before, after, told, counts, seen, _ = trained
     rules, slots, num_steps = cohort.rules, cohort.active(), counts.shape[1]
     first_bad = _first_bad(told.losses[:, :num_steps])
     # The short last batch of an epoch weighs less in the mean loss; that of a lane with a bad step is not looked at.
@@ -438,8 +481,9 @@ def _end_segment(
     going: list[int] = []
     events: list[Event] = []
     kept_back = [slot for slot in slots if slot not in called]
+    origins = _origins(cohort, called, trained, first_bad)
     for slot in called:
-        said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]))
+        said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]), origins.get(slot))
         kept_back += _judge(cohort, slot, told, said, metrics, going, events)
     looked = told.health and told.health | loss_shape(told.losses[:, :num_steps])
     health = [
@@ -589,11 +633,12 @@ def _first_bad(losses: np.ndarray) -> list[int | None]:
 
 
 class _Said(NamedTuple):
-    """The training losses of one lane's segment in short."""
+    """The training losses of one lane's segment in short, and what first was not finite where that is known."""
 
     num_steps: int
     first_bad: int | None
     mean_loss: float
+    origin: lost.Origin | None
 
 
 def _judge(
@@ -614,7 +659,8 @@ def _judge(
     values = {name: float(column[slot]) for name, column in told.metrics.items()}
     if said.first_bad is not None or not math.isfinite(values.get("loss", 0.0)):
         first_bad = where.step + (said.num_steps if said.first_bad is None else said.first_bad)
-        return [slot] if _heal(cohort, where, first_bad, events) else []
+        is_healed = _heal(cohort, where, first_bad, said.origin, events)
+        return [slot] if is_healed else []
     where.step += said.num_steps
     where.segment += 1
     epoch = where.step / rules.steps_per_epoch
@@ -687,10 +733,17 @@ def _look_for_plateau(
     seen.scale, seen.waited, seen.resting = scale, 0, int(hypers["schedule.cooldown"])
 
 
-def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event]) -> bool:
+def _heal(
+    cohort: _Cohort,
+    where: Progress,
+    first_bad: int,
+    origin: lost.Origin | None,
+    events: list[Event],
+) -> bool:
     """Send a run back to its last good state with a gentler rate; False when it is given up."""
     rules = cohort.rules
     rate = cohort.runs[where.run].hypers.get("learning_rate", math.nan) * where.rate_scale
+    why, data = _blamed(origin, where.step)
     if where.retries >= rules.retries:
         where.status = "diverged"
         where.step = first_bad
@@ -698,22 +751,30 @@ def _heal(cohort: _Cohort, where: Progress, first_bad: int, events: list[Event])
         text = (
             f"The loss was no longer finite at step {first_bad}"
             + (f", also after {where.retries} returns with a gentler rate" if where.retries else "")
-            + "; the run was retired."
+            + f"; the run was retired.{why}"
         )
-        events.append(
-            Event(where.run, first_bad + 1, "diverged", text, {"learning_rate": _plain(rate)})
-        )
+        data = {"learning_rate": _plain(rate), **data}
+        events.append(Event(where.run, first_bad + 1, "diverged", text, data))
         return False
     where.retries += 1
     where.num_events += 1
     where.rate_scale *= rules.gentler
     text = (
         f"The loss was no longer finite at step {first_bad}; the run went back to step {where.step} with learning rate "
-        f"{rate * rules.gentler:.3g} instead of {rate:.3g} (return {where.retries} of {rules.retries})."
+        f"{rate * rules.gentler:.3g} instead of {rate:.3g} (return {where.retries} of {rules.retries}).{why}"
     )
-    data = {"from": _plain(rate), "to": _plain(rate * rules.gentler), "first_bad_step": first_bad}
-    events.append(Event(where.run, first_bad + 1, "healed", text, data))
+    numbers = {"from": _plain(rate), "to": _plain(rate * rules.gentler), "first_bad_step": first_bad}  # fmt: skip
+    events.append(Event(where.run, first_bad + 1, "healed", text, {**numbers, **data}))
     return True
+
+
+def _blamed(origin: lost.Origin | None, step: int) -> tuple[str, dict[str, Any]]:
+    """What first was not finite, as a sentence and as data; the segment began at `step`."""
+    if origin is None:
+        return "", {}
+    when = step + origin.step
+    data = {"first_not_finite": origin.what, "layer": origin.layer, "at_step": when}
+    return origin.said(when), data
 
 
 def _plain(value: float) -> float | None:

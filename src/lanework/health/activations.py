@@ -9,12 +9,13 @@ which is made anyway, so that looking costs reductions only. A unit counts as de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["BOUNDS", "STATISTICS", "Layer", "Sums", "add", "finish", "layers", "zero"]
+__all__ = ["BOUNDS", "GATED", "STATISTICS", "Layer", "Sums", "add", "finish", "layers", "zero"]
 
 Array: TypeAlias = jax.Array
 Sums: TypeAlias = dict[str, dict[str, Array]]
@@ -33,6 +34,8 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "softmax": (0.0, 1.0),
 }
 """Values that an activation cannot leave, by its catalogue name."""
+GATED = ("gru", "lstm")
+"""Networks whose cells squash what they give by tanh, whatever `model.activation` says."""
 SAMPLES = 64  # the first of each chunk: with all of them, looking would cost twice as much
 NEAR = 0.02  # share of the range: there the slope of sigmoid is 8 % of its largest, that of tanh 8 % too
 
@@ -54,7 +57,11 @@ class Layer(NamedTuple):
 
 
 def layers(
-    layer_names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, activation: str = ""
+    layer_names: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    activation: str = "",
+    limits: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> tuple[Layer, ...]:
     """Which layers can be looked at.
 
@@ -62,6 +69,7 @@ def layers(
         layer_names: Layers with weights, in forward order.
         shapes: Shape of each tap, samples first.
         activation: Name of the hidden activation, for its bounds.
+        limits: Bounds by tap where they are known otherwise: of gated cells, of own modules (`lanework.health.limits`).
 
     Returns:
         The layers that write a tap, in forward order.
@@ -72,6 +80,7 @@ def layers(
         tap = after if after in shapes else name
         if tap in shapes:
             bounds = BOUNDS.get(activation) if tap == after else None
+            bounds = limits.get(tap, bounds)
             found.append(Layer(name, tap, shapes[tap][-1], bounds))
     return tuple(found)
 

@@ -15,17 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from flax import nnx
 
-from lanework.health import activations, probes
+from lanework.health import activations, lost, probes
 from lanework.health.diagnose import diagnose
 from lanework.health.findings import Finding
-from lanework.health.records import Curve, DataFacts, LayerTable, NetFacts, RunRecord
+from lanework.health.records import Curve, DataFacts, Happening, LayerTable, NetFacts, RunRecord
 from lanework.health.series import loss_shape
 
 __all__ = ["Monitor"]
 
 PyTree: TypeAlias = Any
 Stats: TypeAlias = dict[str, dict[str, jax.Array]]
+KINDS = ("diverged", "healed", "rate_lowered", "stopped_early")
+"""What can happen to a run; rules know these."""
 
 
 class Monitor:
@@ -53,6 +56,8 @@ class Monitor:
         *,
         settings: Mapping[str, Any] | None = None,
         data: DataFacts | None = None,
+        module: nnx.Module | None = None,
+        outputs: jax.Array | jax.ShapeDtypeStruct | None = None,
         layer_names: Sequence[str] | None = None,
         num_steps: int = 0,
         steps_per_epoch: int = 1,
@@ -64,9 +69,12 @@ class Monitor:
             params: The weights, or their shapes.
             settings: What is known of the recipe, in the form of a study file: `{"train": {"learning_rate": 0.1, "optimizer": "sgd",
                 "batch_size": 32, "loss": "cross_entropy"}, "model": {"activation": "relu"}}`. The more is said, the more can be told;
-                `model.activation` says which values are saturated.
-            data: What is known of the data, for example `DataFacts(task="classification", num_classes=10, class_shares=(0.1,) * 10)`.
-            layer_names: The layers in forward order; that of `params` by default.
+                `model.activation` says which values are saturated (so does `model.net`, where it is `gru` or `lstm`).
+            data: What is known of the data; `lanework.api.array_facts.array_facts` tells it from arrays.
+            module: The network, where it is an `nnx.Module`: says whether it normalises over the batch, and in which order its layers
+                were made.
+            outputs: What the network gives for some samples, [sample, ..., output], or the shape of it.
+            layer_names: The layers in forward order; by default that of `module`, else that of `params`.
             num_steps: Steps that the run is to take.
             steps_per_epoch: Steps of one pass over the training part.
             name: A label for the run.
@@ -74,25 +82,26 @@ class Monitor:
         Raises:
             ValueError: `layer_names` are not those of `params`.
         """
-        self.layer_names = tuple(layer_names or _by_layer(params))
+        self.layer_names = tuple(layer_names or _in_order(_by_layer(params), module))
         if set(self.layer_names) != set(_by_layer(params)):
             raise ValueError(
                 f"layer_names must name the first level of params, {', '.join(_by_layer(params))}; got {', '.join(self.layer_names)}. "
                 "List each once, in forward order."
             )
-        self._start = RunRecord(
+        start = RunRecord(
             settings=settings or {},
             data=data or DataFacts(),
-            net=NetFacts(num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params))),
             num_steps=num_steps,
             steps_per_epoch=steps_per_epoch,
             name=name,
         )
-        chosen = self._start.setting("model.activation", "")
-        chosen = chosen.get("name", "") if isinstance(chosen, Mapping) else chosen
-        self._bounds = activations.BOUNDS.get(str(chosen))
+        self._start = replace(start, net=_net_facts(start, params, module, outputs))
+        is_gated = _name_of(start, "model.net") in activations.GATED
+        squashing = "tanh" if is_gated else _name_of(start, "model.activation")
+        self._bounds = activations.BOUNDS.get(squashing)
         self._curves: dict[str, tuple[list[int], list[float]]] = {}
         self._layers: dict[str, list[tuple[int, dict[str, float]]]] = {}
+        self._events: list[Happening] = []
         self._steps, self._status = 0, "running"
 
     def observe(
@@ -153,6 +162,8 @@ class Monitor:
     ) -> None:
         """Take a record down, at any steps you like; twenty to forty a run tell most.
 
+        A loss that is not finite makes the run a diverged one, with an event at its step that names the layer where it can be told.
+
         Args:
             step: Steps taken so far, more than at the record before.
             loss: Training loss; better those of all steps since the last record, from which noise and trend can be told.
@@ -181,8 +192,43 @@ class Monitor:
             row = {layer: float(value) for layer, value in by_layer.items()}
             self._layers.setdefault(name, []).append((step, row))
         self._steps = step
-        if not math.isfinite(numbers["train_loss"]):
-            self._status = "diverged"
+        is_bad = ~np.isfinite(losses)
+        if is_bad.any() or not math.isfinite(val_loss or 0.0):
+            first = step - len(losses) + 1 + int(is_bad.argmax()) if is_bad.any() else step
+            self._lose(first, stats or {})
+
+    def _lose(self, step: int, stats: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note the first loss of a run."""
+        if self._status == "diverged":
+            return
+        row = {
+            name: np.array([float(by_layer.get(one, 0.0)) for one in self.layer_names])
+            for name, by_layer in stats.items()
+        }
+        # Where all layers are lost, nothing is told of the first.
+        row = {name: column for name, column in row.items() if np.isfinite(column).any()}
+        found = lost.origin(row, lambda _: self.layer_names, num_steps=1)
+        told = {"first_not_finite": found.what, "layer": found.layer} if found.layer else {}
+        self._status = "diverged"
+        self.happened(step, "diverged", **told)
+
+    def happened(self, step: int, kind: str, **data: Any) -> None:
+        """Say what your loop did to the run, so that rules can weigh it.
+
+        Args:
+            step: Steps taken by then.
+            kind: `stopped_early`, `rate_lowered`, `healed` (it went back to an earlier state) or `diverged` (it was given up; `add`
+                says so by itself).
+            data: Details.
+
+        Raises:
+            ValueError: An unknown kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(KINDS)}, got {kind!r}. Leave out what is none of these."
+            )
+        self._events.append(Happening(step, kind, data))
 
     def finish(self) -> None:
         """Say that the run has ended, so that what can be told of whole runs only is told."""
@@ -195,6 +241,7 @@ class Monitor:
             self._start,
             curves={name: Curve.of(*pair) for name, pair in self._curves.items()},
             layers={name: self._table(rows) for name, rows in self._layers.items()},
+            events=tuple(sorted(self._events, key=lambda event: event.step)),
             status=self._status,
             num_steps=max(self._start.num_steps, self._steps),
             steps=self._steps,
@@ -221,3 +268,32 @@ def _by_layer(tree: PyTree) -> dict[str, PyTree]:
             "nnx.Param)."
         )
     return {str(name): below for name, below in tree.items()}
+
+
+def _in_order(layers: Mapping[str, PyTree], module: nnx.Module | None) -> list[str]:
+    """First-level names as the module's attributes were set, most often the forward order."""
+    made = [] if module is None else [name for name in vars(module) if name in layers]
+    return [*made, *(name for name in layers if name not in made)]
+
+
+def _name_of(record: RunRecord, path: str) -> str:
+    chosen = record.setting(path, "")
+    return str(chosen.get("name", "") if isinstance(chosen, Mapping) else chosen)
+
+
+def _net_facts(
+    record: RunRecord,
+    params: PyTree,
+    module: nnx.Module | None,
+    outputs: jax.Array | jax.ShapeDtypeStruct | None,
+) -> NetFacts:
+    loss, data = _name_of(record, "train.loss"), record.data
+    is_single = loss == "binary_cross_entropy" and data.num_classes == 2
+    nodes = () if module is None else nnx.iter_graph(module)
+    return NetFacts(
+        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        num_outputs=0 if outputs is None else outputs.shape[-1] if len(outputs.shape) > 1 else 1,
+        usual_outputs=1 if is_single else data.num_targets,
+        loss=loss,
+        has_batch_norm=any(isinstance(node, nnx.BatchNorm) for _, node in nodes),
+    )

@@ -219,7 +219,8 @@ class RunRecord:
         curves: Numbers by name: `train_loss` (mean of the steps since the last record), `train_loss_std` (spread of the steps
             around their trend), `train_loss_begin` and `train_loss_end` (mean of the first and last tenth of them),
             `val_loss`, `val_accuracy`, `val_r2`, `predicted_share` (share of the classes that are ever answered in validation),
-            `commonest_answer` (share of the validation samples that get the commonest answer), `clipped_share`, `grad_norm_p90`.
+            `commonest_answer` (share of the validation samples that get the commonest answer), `clipped_share`, `grad_norm_p90`,
+            and where it is watched deeply `sharpness` (largest eigenvalue of the Hessian of the loss).
         layers: Statistics by name: `grad_norm`, `param_norm`, `update_ratio`, `activation_mean`, `activation_std`, `dead_share`,
             `saturated_share`, `unit_spread` (spread across the units of a layer for one and the same sample, root mean square
             over the samples: 0 where all units are copies of each other).

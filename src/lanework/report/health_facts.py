@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,15 @@ from lanework.store import FindingRow, HealthRow, MetricRow, Store
 LEVELS: Final = ("fail", "warn")
 MAX_RUNS: Final = 8
 CURVES: Final = ("train_loss", "val_loss")
+BESIDE: Final = ("clipped_share", "grad_norm_p90")
+"""Numbers of a run's steps that are evidence of something."""
+Series: TypeAlias = tuple[Floats, Floats]
+"""Epochs and values."""
+NOUNS: Final = {
+    "gradient": "the gradient of {}",
+    "weights": "the weights of {}",
+    "activation": "what {} gives",
+}
 
 
 class Layers(NamedTuple):
@@ -26,12 +36,13 @@ class Layers(NamedTuple):
 
 
 class RunHealth(NamedTuple):
-    """What was recorded of one run: statistics of its layers and its losses, `(epochs, values)`."""
+    """What was recorded of one run: statistics of its layers, its losses, and other numbers of the whole run."""
 
     run: int
     layers: Mapping[str, Layers]
-    losses: Mapping[str, tuple[Floats, Floats]]
+    losses: Mapping[str, Series]
     steps_per_epoch: float
+    whole: Mapping[str, Series] = MappingProxyType({})
 
 
 class Found(NamedTuple):
@@ -110,17 +121,45 @@ def run_health(store: Store, run: int) -> RunHealth:
     metrics = store.metrics(run)
     per_epoch = next((row.step / row.epoch for row in metrics if row.epoch > 0), math.nan)
     by_name: dict[str, list[HealthRow]] = defaultdict(list)
+    whole: dict[str, list[HealthRow]] = defaultdict(list)
     for row in store.health(run):
-        if row.layer:
-            by_name[row.name].append(row)
+        (by_name if row.layer else whole)[row.name].append(row)
     layers = {name: _layers(rows, forward, per_epoch) for name, rows in by_name.items()}
-    losses = {name: _loss(metrics, name) for name in CURVES}
-    return RunHealth(run, layers, {n: l for n, l in losses.items() if len(l[0])}, per_epoch)
+    beside = {name: _series(rows, per_epoch) for name, rows in whole.items()}
+    return RunHealth(
+        run, layers, _curves(metrics, CURVES), per_epoch, beside | _curves(metrics, BESIDE)
+    )
 
 
-def _loss(rows: Sequence[MetricRow], name: str) -> tuple[Floats, Floats]:
-    own = [row for row in rows if row.name == name]
-    return np.array([row.epoch for row in own]), np.array([row.value for row in own])
+def first_lost(data: Mapping[str, Any]) -> str:
+    """What an event says of what first was not finite, as a sentence; empty where no layer is known.
+
+    Example:
+        >>> first_lost({"first_not_finite": "gradient", "layer": "dense_0", "at_step": 12})
+        'The first that was not finite: the gradient of dense_0, at step 12.'
+    """
+    noun, layer = NOUNS.get(str(data.get("first_not_finite"))), data.get("layer")
+    if noun is None or not layer:
+        return ""
+    when = f", at step {data['at_step']}" if "at_step" in data else ""
+    return f"The first that was not finite: {noun.format(layer)}{when}."
+
+
+def _curves(rows: Sequence[MetricRow], names: Sequence[str]) -> dict[str, Series]:
+    found = {}
+    for name in names:
+        own = [row for row in rows if row.name == name]
+        if own:
+            found[name] = (
+                np.array([row.epoch for row in own]),
+                np.array([row.value for row in own]),
+            )
+    return found
+
+
+def _series(rows: Sequence[HealthRow], per_epoch: float) -> Series:
+    own = sorted(rows, key=lambda row: row.step)
+    return np.array([row.step for row in own]) / per_epoch, np.array([row.value for row in own])
 
 
 def _layers(rows: Sequence[HealthRow], forward: Sequence[str], per_epoch: float) -> Layers:

@@ -239,6 +239,17 @@ def step_size(record: RunRecord) -> Curve:
     return Curve(table.steps[known], medians[known])
 
 
+def curvature(record: RunRecord) -> float:
+    """Learning rate times the last sharpness, for plain gradient descent at a constant rate; NaN elsewhere (watched deeply only).
+
+    Above 2 a step along the sharpest direction lands higher than it began (Cohen et al. 2021, arXiv:2103.00065).
+    """
+    is_plain = name_of(record.setting("train.optimizer")) in ("sgd", "gd")
+    if not is_plain or name_of(record.setting("train.schedule")) != "constant":
+        return math.nan
+    return record.curve("sharpness").last * number(record, "train.learning_rate")
+
+
 def highest(values: Floats) -> float:
     """Largest of what is finite; NaN where nothing is."""
     known = values[np.isfinite(values)]

@@ -15,6 +15,7 @@ FAST, SLOW = 3.0, 0.3  # learning rate over the default of its rule
 FAR = 10.0  # beyond them by that much, the setting speaks for itself
 LARGE, HUGE = 0.03, 0.1  # update over weights
 USUAL, SMALL = 1e-3, 5e-4
+EDGE = 2.0  # learning rate times sharpness
 DIED = "units died"
 
 
@@ -187,13 +188,13 @@ def oscillation(record: RunRecord) -> Finding | None:
     swing, fit = _swing(record), m.fit(record)
     if swing < 0.25 or not fit < 0.9 or not m.is_poor(record, below=0.6):
         return None
-    return Finding(
-        "oscillation",
-        "fail" if swing > 0.5 else "warn",
-        min(0.8, 0.5 + swing / 2),
-        f"From record to record the training loss changes by {percent(swing)}, and most changes are undone by the next.",
-        {"swing": swing, "fit": fit},
-    )
+    said = f"From record to record the training loss changes by {percent(swing)}, and most changes are undone by the next"
+    evidence, edge = {"swing": swing, "fit": fit}, m.curvature(record)
+    if edge > EDGE:
+        said += f"; the rate times the sharpness of the loss is {shown(edge)}, where plain steps swing above {shown(EDGE)}"
+        evidence["rate_times_sharpness"] = edge
+    level = "fail" if swing > 0.5 else "warn"
+    return Finding("oscillation", level, min(0.8, 0.5 + swing / 2), f"{said}.", evidence)
 
 
 def plateau(record: RunRecord) -> Finding | None:
