@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "faults.md"
 PARTS = ("faults", "healthy", "remedies")
+GATED = ("all", "healthy", "none")
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -41,7 +42,13 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         default=float("inf"),
         help="train no more after that long; a later call goes on",
     )
-    parser.add_argument("--no-remedies", action="store_true", help="diagnose only")
+    parser.add_argument("--no-remedies", action="store_true", help="try no remedies")
+    parser.add_argument(
+        "--gate",
+        choices=GATED,
+        default="all",
+        help="what lanework check looks at: all studies, healthy ones only, or none",
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "faults", help="where studies are trained"
     )
@@ -56,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the zoo; the exit code is 0 whatever was found, since misses are results."""
     asked = arguments(words)
     _share_programs(asked.out / "programs")
-    from studies.faults import measure
+    from studies.faults import gate, measure
     from studies.faults.zoo import draw
 
     folder = asked.out / f"seed-{asked.seed}"
@@ -69,10 +76,12 @@ def main(words: Sequence[str] | None = None) -> int:
     cases = [case for case in cases if case.name in known]
     is_asked = not asked.no_remedies and asked.part not in ("faults", "healthy")
     mendings = _mended(cases, folder, asked.seed, until) if is_asked else []
-    counts = measure.counted(cases, readings) | _mended_shares(mendings)
+    told = _gated(asked, cases, folder, until)
+    counts = measure.counted(cases, readings) | _mended_shares(mendings) | gate.counted(cases, told)
     print(json.dumps(counts, indent=1))
     if asked.write:
-        _written(asked, cases, readings, mendings, counts)
+        more = {"readings": measure.as_rows(readings), "mendings": mendings, "gate": told}
+        _written(asked, cases, {"counts": counts, **more})
     return 0
 
 
@@ -125,6 +134,22 @@ def _mended(cases: Sequence[Case], folder: Path, seed: int, until: float) -> lis
     return rows
 
 
+def _gated(
+    asked: argparse.Namespace, cases: Sequence[Case], folder: Path, until: float
+) -> dict[str, Mapping[str, str]]:
+    """What the check before training says, as far as the time goes; what it said already is read."""
+    from studies.faults import gate
+
+    chosen = [case for case in cases if asked.gate == "all" or not case.planted]
+    told: dict[str, Mapping[str, str]] = {}
+    for case in chosen if asked.gate != "none" else []:
+        if time.perf_counter() > until and not gate.is_known(case, folder):
+            continue
+        told[case.name] = gate.looked(case, folder, seed=asked.seed)
+        print(f"   gate {case.name:52s} {json.dumps(told[case.name])}", flush=True)
+    return told
+
+
 def _mended_shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     sick = [row for row in rows if row["hurts"]]
     found: dict[str, Any] = {"mended": len(rows), "mended_that_hurt": len(sick)}
@@ -133,21 +158,13 @@ def _mended_shares(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _written(
-    asked: argparse.Namespace,
-    cases: Sequence[Case],
-    readings: Sequence[Reading],
-    mendings: Sequence[dict[str, Any]],
-    counts: dict[str, Any],
-) -> None:
+def _written(asked: argparse.Namespace, cases: Sequence[Case], found: Mapping[str, Any]) -> None:
     """The results of this draw, and the page from those of all draws that are there."""
-    from studies.faults.measure import as_rows
     from studies.faults.page import page
 
     told = {
         "seed": asked.seed,
         "role": asked.role,
-        "counts": counts,
         "cases": [
             {
                 "name": case.name,
@@ -159,8 +176,7 @@ def _written(
             }
             for case in cases
         ],
-        "readings": as_rows(readings),
-        "mendings": list(mendings),
+        **found,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(told, indent=1, allow_nan=False)

@@ -17,6 +17,7 @@ import lanework
 from lanework import spec as specs
 from lanework.api.heal import heal
 from lanework.api.study import Study
+from lanework.errors import DataError, SpecError
 from lanework.spec.compare import NoPartsError, apply_all, difference
 from lanework.spec.sections import build_config, plain_config
 from studies.faults.measure import score
@@ -109,7 +110,7 @@ def mend(case: Case, folder: Path, *, twin: Path, seed: int) -> Mending:
     names, sizes = ([], []) if healing.trials is None else _tried(healing.trials)
     best = max(tried, key=lambda arm: tried[arm]) if tried else -1
     changes = _random_changes(folder, sizes, random=generator(seed, "random", case.name))
-    other = _trained(case, folder, changes)
+    other = _trained(folder, changes)
     lucky = max(other, key=lambda arm: other[arm]) if other else -1
     return Mending(
         case=case.name,
@@ -181,14 +182,15 @@ def _random_changes(
 
     Any setting is as likely, and then any other value of it.
     """
-    base = plain_config(specs.expand(specs.load_study(folder / "study.yaml"))[0].config)
+    spec = specs.load_study(folder / "study.yaml")
+    base = plain_config(specs.expand(spec)[0].config)
     found: dict[str, dict[str, Any]] = {}
     for size in sizes:
         for _ in range(200):
             changed = _drawn(base, size, random)
             settings = _applied(base, changed)
             name = "; ".join(f"{path}: {value}" for path, value in changed.items())
-            if settings and name not in found:
+            if settings and name not in found and _is_possible(spec, settings):
                 found[name] = settings
                 break
     return found
@@ -224,14 +226,26 @@ def _applied(base: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]
     return difference(base, plain) if _num_changed(base, plain) >= len(changed) else {}
 
 
-def _trained(case: Case, folder: Path, changes: Mapping[str, dict[str, Any]]) -> dict[int, float]:
+def _with_recipes(spec: specs.StudySpec, changes: Mapping[str, dict[str, Any]]) -> specs.StudySpec:
+    recipes = tuple(specs.Recipe(name=name, settings=edits) for name, edits in changes.items())
+    return spec.model_copy(
+        update={"study": f"{spec.study}-random", "compare": specs.Compare(recipes=recipes)}
+    )
+
+
+def _is_possible(spec: specs.StudySpec, settings: dict[str, Any]) -> bool:
+    """Whether a recipe can be trained: some choices turn out to be impossible only when the data are known."""
+    try:
+        Study._of(_with_recipes(spec, {"tried": settings})).plan()
+    except (SpecError, DataError):
+        return False
+    return True
+
+
+def _trained(folder: Path, changes: Mapping[str, dict[str, Any]]) -> dict[int, float]:
     if not changes:
         return {}
-    spec = specs.load_study(folder / "study.yaml")
-    recipes = tuple(specs.Recipe(name=name, settings=edits) for name, edits in changes.items())
-    spec = spec.model_copy(
-        update={"study": f"{case.name}-random", "compare": specs.Compare(recipes=recipes)}
-    )
+    spec = _with_recipes(specs.load_study(folder / "study.yaml"), changes)
     place = folder / f"random-{specs.content_hash(spec)[:12]}"
     Study._of(spec).run(place, resume=place.exists())
     return score(place)

@@ -20,6 +20,9 @@ BARS: Final = (
     ("random_mends_share", "the same by as many random changes of as many settings", "", None),
     ("first_mends_share", "the same by the very first remedy alone", "", None),
     ("both_share", "of two planted causes, both named (runs)", "", None),
+    ("gate_healthy_fail_share", "healthy studies of which `lanework check` fails anything", "at most", 0.02),
+    ("gate_healthy_warn_share", "healthy studies of which `lanework check` warns", "at most", 0.05),
+    ("gate_told_share", "faulty studies of which `lanework check` says anything", "", None),
     ("at_start_share", "named from settings and data alone, before the first record (runs)", "", None),
 )  # fmt: skip
 
@@ -102,9 +105,21 @@ def _draw(one: Mapping[str, Any]) -> str:
     lines += [f"- `{r['case']}` run {r['run']}: {_told(r['found'])}" for r in missed] or ["None."]
     lines += ["", "### False alarms", ""]
     lines += [f"- `{r['case']}` run {r['run']}: {_told(r['found'])}" for r in alarms] or ["None."]
+    if one.get("gate"):
+        lines += ["", "### The check before training, on healthy studies", "", *_gate(one, cases)]
     if one["mendings"]:
         lines += ["", "### Remedies", "", *_remedies(one["mendings"])]
     return "\n".join([*lines, ""])
+
+
+def _gate(one: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    alarms = {
+        name: told for name, told in one["gate"].items() if told and not cases[name]["planted"]
+    }
+    return [
+        f"- `{name}`: {', '.join(f'{item} ({level})' for item, level in told.items())}"
+        for name, told in alarms.items()
+    ] or ["Nothing."]
 
 
 def _told(found: Sequence[Sequence[Any]]) -> str:
