@@ -148,14 +148,15 @@ def looked(one: Case) -> dict[str, Any]:
 
 def trained(one: Case, *, steps: int = 150) -> dict[str, Any]:
     """The first 8 samples by heart; all with and without inputs."""
-    few = np.arange(steps * 8).reshape(steps, 8) % 8
-    many = np.random.default_rng(1).integers(0, ROWS, (steps, 8))
+    few = np.arange(64 * 8).reshape(64, 8) % 8
+    many = np.random.default_rng(1).integers(0, ROWS, (64, 8))
     judged = np.arange(ROWS)
     courses = gate.Course(
         np.stack([few, many, many]).astype(np.int32),
         np.stack([judged % 8, judged, judged]).astype(np.int32),
         np.full(3, 0.01, np.float32),
         np.array([False, False, True]),
+        np.full(3, steps, np.int32),
     )
     function, arguments = gating.trained(one.model, one.start, one.samples, courses, group=4)
     told = gating.call(function, arguments, identity=None, device=jax.devices()[0])
@@ -455,10 +456,10 @@ def test_levels_of_data(item: judge.Item, level: str) -> None:
 
 
 def test_penalties_and_bias() -> None:
-    assert judge_training.penalty(value=0.1, loss=2.3, error=1e-9).level == "pass"
-    assert judge_training.penalty(value=0.0, loss=2.3, error=0.0).level == "fail"
-    assert judge_training.penalty(value=50.0, loss=2.3, error=0.0).level == "warn"
-    assert judge_training.penalty(value=0.1, loss=2.3, error=0.5).level == "fail"
+    assert judge_training.penalty(off=2.3, on=2.4, error=1e-9).level == "pass"
+    assert judge_training.penalty(off=2.3, on=2.3, error=0.0).level == "fail"
+    assert judge_training.penalty(off=2.3, on=50.0, error=0.0).level == "warn"
+    assert judge_training.penalty(off=2.3, on=2.4, error=0.5).level == "fail"
     rare = judge.output_bias(loss=0.7, neutral=0.693, prior=0.06, is_regression=False)
     assert rare.level == "warn"
     assert "base_rate" in rare.advice
@@ -497,6 +498,7 @@ def test_a_healthy_study_passes_without_a_warning() -> None:
         "regularisation",
         "labels",
         "input_scale",
+        "settings",
     }
     json.dumps(found.record(), allow_nan=False)
 
@@ -559,14 +561,16 @@ def test_a_run_looks_at_what_is_cheap_and_says_what_it_left_out(tmp_path: Path) 
     assert names >= {*CHEAP, "labels", "input_scale"}
     assert not names & DEAR
     assert set(told[0].left_out) == DEAR
-    assert {item.name for item in told[0].failed} == {"symmetry"}
+    assert {item.name for item in told[0].failed} == {"symmetry", "layer_variance"}
     assert "lanework check looks at all" in told[0].summary()
     written = json.loads((results.folder / "results.json").read_text())["check"]
     assert {item["name"] for item in written["items"]} == names
     assert set(written["left_out"]) == DEAR
     page = (results.folder / "report.html").read_text()
     assert "Check before training" in page
-    assert "Use random" not in page
+    assert "Start from random weights: model.init: auto" in page
+    assert "<summary>activation std</summary>" in page
+    assert "<dt>dense_0</dt><dd>0</dd>" in page  # what a layer of zeros gives
     assert all(item.sentence.split(":")[0] in page for item in told[0].failed)
     with Store(results.folder, create=False) as store:
         events = [event.text for event in store.events() if event.kind == "warning"]
@@ -630,8 +634,9 @@ def test_the_command_prints_what_is_not_as_it_should_be_unless_told_not_to(tmp_p
     told = command("run", "sick.yaml", folder=tmp_path)
     assert told.returncode == 0
     lines = [line for line in told.stderr.splitlines() if line.startswith(("fail", "warn", "pass"))]
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert lines[0].startswith("fail  symmetry")
+    assert lines[1].startswith("fail  layer_variance")
     assert (
         "fail  symmetry"
         not in command("run", "sick.yaml", "--no-check", "--overwrite", folder=tmp_path).stderr

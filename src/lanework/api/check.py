@@ -1,7 +1,7 @@
 """The gate before training: every configuration of a study looked at in lanes, in seconds.
 
 Owns what is looked at, in what order and at what price, and the result. What is measured of networks is in `check_networks` and
-`check_rates`, what follows from it in `check_items` and `lanework.health.judge`.
+`check_rates`, what settings tell in `check_settings`, what follows from it in `check_items` and `lanework.health.judge`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from lanework.api import check_data, check_items, check_networks, check_rates
+from lanework.api import check_data, check_items, check_networks, check_rates, check_settings
 from lanework.api.check_networks import Group
 from lanework.api.preparing import Laid, Prepared, identity, initialisers
 from lanework.cohort import assemble, compiled, devices, plan
 from lanework.errors import Problem, SpecError
 from lanework.health.judge import LEVELS, Item
+from lanework.report import check as check_page
+from lanework.report import units
 
 __all__ = ["BUDGET_SHARE", "ITEMS", "Check", "affordable", "affordable_parts", "check", "quick"]
 
@@ -107,15 +109,18 @@ class Check:
                 continue
             arm = f" [{item.arm}]" if item.arm else ""
             lines.append(f"{item.level:<5} {item.name}{arm}: {item.sentence}")
-            if item.level != "pass" and item.advice:
-                lines.append(f"      What to do: {item.advice}")
+            if item.level == "pass":
+                continue
+            numbers = check_page.in_words(item.numbers)
+            lines += [f"      Measured: {numbers}."] if numbers else []
+            lines += [f"      What to do: {item.advice}"] if item.advice else []
         return "\n".join(lines)
 
     def summary(self) -> str:
         """How many items there are of each level, in one line."""
         counts = [sum(item.level == level for item in self.items) for level in LEVELS]
         text = (
-            f"{self.study}, {self.num_arms} configurations: {counts[2]} failed, {counts[1]} warnings, {counts[0]} passed "
+            f"{self.study}, {units.counted(self.num_arms, 'configuration')}: {counts[2]} failed, {units.counted(counts[1], 'warning')}, {counts[0]} passed "
             f"({self.seconds:.1f} s)."
         )
         if self.left_out:
@@ -223,6 +228,7 @@ def _looked(
 ) -> Check:
     tell("checking the data")
     looked = [pool.submit(check_data.items, dataset) for dataset in prepared.datasets]
+    settings = pool.submit(check_settings.items, prepared)
     tell("checking the networks")
     groups = check_networks.groups(prepared, built) if "look" in parts else []
     waiting = [_submitted(prepared, group, pool, parts=parts) for group in groups]
@@ -238,14 +244,13 @@ def _looked(
             group,
             check_items.Told(told["look"], told.get("trained"), told.get("slopes")),
         )
-    for place, future in enumerate(looked):
-        arms = [
-            arm.index
-            for arm in prepared.arms
-            if check_networks.data_of(prepared, arm.index) == place
-        ]
-        own = check_items.label(prepared.arms, arms)
-        items += [replace(item, arm=own) for item in future.result()]
+    by_data = [
+        item
+        for place, future in enumerate(looked)
+        for item in _by_data(prepared, place, future.result())
+    ]
+    # Within a level: what is wrong with settings and data first, since it brings the rest about.
+    items = [*settings.result(), *by_data, *items]
     items.sort(key=lambda item: -LEVELS.index(item.level))
     left_out = tuple(name for part, names in ITEMS.items() if part not in parts for name in names)
     return Check(
@@ -257,13 +262,22 @@ def _looked(
     )
 
 
+def _by_data(prepared: Prepared, place: int, found: Sequence[Item]) -> list[Item]:
+    """Items of a data set, with the configurations that use it."""
+    arms = [
+        arm.index for arm in prepared.arms if check_networks.data_of(prepared, arm.index) == place
+    ]
+    own = check_items.label(prepared.arms, arms)
+    return [replace(item, arm=own) for item in found]
+
+
 def _submitted(
     prepared: Prepared, group: Group, pool: Executor, *, parts: frozenset[str]
 ) -> dict[str, Future[Any]]:
     """The programs of a group, started: the look, and where they are asked for the short trainings and the gradient check."""
     found = {"look": pool.submit(check_networks.look, group)}
     if "trained" in parts:
-        found["trained"] = pool.submit(check_networks.train, group)
+        found["trained"] = pool.submit(check_networks.train, group, found["look"])
     if "slopes" in parts:
         found["slopes"] = pool.submit(check_networks.slopes, prepared, group)
     return found

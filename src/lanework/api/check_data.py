@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lanework.api.data_facts import has_room
 from lanework.data import Dataset, Part
 from lanework.data.leaks import row_hashes
 from lanework.health import judge_data
@@ -24,7 +25,7 @@ def items(dataset: Dataset) -> list[Item]:
     """What can be said of a data set without a network."""
     train = _limited(dataset.train)
     x = _numbers(dataset, train.x)
-    found = [_finite(dataset, train), _duplicates(dataset, train)]
+    found = [_finite(dataset, train), _duplicates(dataset)]
     if dataset.task == "classification":
         counts = np.bincount(_classes(train.y), minlength=len(dataset.classes))
         found.append(judge_data.labels(counts.tolist(), [str(name) for name in dataset.classes]))
@@ -69,18 +70,33 @@ def _finite(dataset: Dataset, train: Part) -> Item:
     return judge_data.finite(bad_inputs=int(bad.sum()), bad_targets=targets)
 
 
-def _duplicates(dataset: Dataset, train: Part) -> Item:
+def _duplicates(dataset: Dataset) -> Item:
+    train, val, share = _comparable(dataset)
     hashes, labels = row_hashes(train.x), train.y.reshape(len(train), -1)
     order = np.argsort(hashes, kind="stable")
     is_same = hashes[order][1:] == hashes[order][:-1]
     is_other = (labels[order][1:] != labels[order][:-1]).any(axis=1)
-    val = row_hashes(dataset.val.x) if len(dataset.val) else np.zeros(0, np.uint64)
+    seen = float(np.isin(row_hashes(val.x), hashes).mean()) if len(val) else 0.0
     is_class = dataset.task == "classification" and not dataset.input.is_stepwise
     return judge_data.duplicates(
-        seen=float(np.isin(val, hashes).mean()) if len(val) else 0.0,
+        seen=min(1.0, seen / share),
         repeated=float(is_same.mean()) if len(is_same) else 0.0,
         conflicting=float((is_same & is_other).mean()) if len(is_same) and is_class else 0.0,
+        has_room=has_room(dataset),
     )
+
+
+def _comparable(dataset: Dataset) -> tuple[Part, Part, float]:
+    """Training and validation rows that are compared, and the share of the training rows that they are.
+
+    All of them where they are in memory: hashing a row costs next to nothing, and a sample would miss most copies. What lies on disk may
+    be larger than memory; there a sample tells, by its share, how many there would be.
+    """
+    train, val = dataset.train, dataset.val
+    if isinstance(train.x, np.ndarray):
+        return train, val, 1.0
+    few = _limited(train)
+    return few, _limited(val), len(few) / max(1, len(train))
 
 
 def _columns(dataset: Dataset, x: Array) -> list[Item]:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from lanework import recipes
 from lanework.api import check_networks
-from lanework.api.check_networks import Group, Subject
+from lanework.api.check_networks import Group
 from lanework.api.preparing import Prepared
 from lanework.health import judge, judge_training
 from lanework.health.judge import Item
+from lanework.health.rules.data_and_loss import SCORE_LOSSES
 from lanework.spec import Arm
 
 PyTree: TypeAlias = Any
@@ -59,6 +59,7 @@ def judged(prepared: Prepared, group: Group, told: Told) -> list[Item]:
     paths = _paths(group.start.params)
     if told.slopes is not None:
         found.append((_gradient_item(told.slopes, paths), all_arms))
+        found += _penalty_items(told.slopes)
     names = told.look.pop("names")
     for lane, subject in enumerate(group.subjects):
         look, trained, params = jax.tree.map(
@@ -66,48 +67,48 @@ def judged(prepared: Prepared, group: Group, told: Told) -> list[Item]:
         )
         items = _network_items(group, look, trained, names, paths, params)
         found += [(item, subject.arms) for item in items]
-        if told.slopes is not None:
-            found += _penalty_items(prepared, subject, told.slopes, params, float(look["loss"]))
     return merged(prepared.arms, found)
 
 
-def _penalty_items(
-    prepared: Prepared, subject: Subject, slopes: PyTree, params: PyTree, loss: float
-) -> list[tuple[Item, tuple[int, ...]]]:
+def _penalty_items(slopes: PyTree) -> list[tuple[Item, tuple[int, ...]]]:
     error = float(np.max(slopes.get("penalty", 0.0), initial=0.0))
-    found: list[tuple[Item, tuple[int, ...]]] = []
-    for arm, l1, l2 in check_networks.strengths(prepared, subject):
-        value = _penalty(params, l1=l1, l2=l2)
-        found.append((judge_training.penalty(value=value, loss=loss, error=error), (arm,)))
-    return found
+    return [
+        (judge_training.penalty(off=float(off), on=float(on), error=error), (arm,))
+        for arm, (off, on) in slopes.get("objectives", {}).items()
+    ]
 
 
 def merged(arms: Sequence[Arm], found: Sequence[tuple[Item, tuple[int, ...]]]) -> list[Item]:
-    """Passes of the same name as one item, the least comfortable; everything else by configuration."""
-    passed: dict[str, tuple[Item, list[int]]] = {}
-    told = []
+    """Items of the same name, level and advice as one: the most strained speaks, for all configurations, with the numbers of all.
+
+    Numbers that differ keep their least and largest value as `NAME.least` and `NAME.most`.
+    """
+    alike: dict[tuple[str, str, str], list[tuple[Item, tuple[int, ...]]]] = {}
     for item, own in found:
-        if item.level != "pass":
-            told.append(replace(item, arm=label(arms, own)))
-        elif item.name in passed:
-            passed[item.name][1].extend(own)
-        else:
-            passed[item.name] = (item, list(own))
-    return told + [replace(item, arm=label(arms, own)) for item, own in passed.values()]
+        alike.setdefault((item.name, item.level, item.advice), []).append((item, own))
+    told = [_as_one(arms, some) for some in alike.values()]
+    return sorted(told, key=lambda item: item.level == "pass")
+
+
+def _as_one(arms: Sequence[Arm], some: Sequence[tuple[Item, tuple[int, ...]]]) -> Item:
+    worst, its_own = max(some, key=lambda pair: pair[0].strain)
+    own = list(dict.fromkeys(arm for _, their_own in some for arm in their_own))
+    said = worst.sentence
+    if len({item.sentence for item, _ in some}) > 1:
+        which = "the least comfortable" if worst.level == "pass" else "the worst"
+        said += f" (This is {which} of {len(some)}: {label(arms, its_own) or 'all'}.)"
+    numbers = dict(worst.numbers)
+    for name in dict.fromkeys(name for item, _ in some for name in item.numbers):
+        values = [item.numbers[name] for item, _ in some if name in item.numbers]
+        numbers.setdefault(name, values[0])
+        if len(set(values)) > 1:
+            numbers |= {f"{name}.least": min(values), f"{name}.most": max(values)}
+    return replace(worst, sentence=said, numbers=numbers, arm=label(arms, own))
 
 
 def _paths(params: PyTree) -> list[str]:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-
-
-def _penalty(params: PyTree, *, l1: float, l2: float) -> float:
-    total = 0.0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not recipes.exempt(path):
-            wide = np.asarray(leaf, np.float64)
-            total += l2 / 2 * float(np.square(wide).sum()) + l1 * float(np.abs(wide).sum())
-    return total
 
 
 def _gradient_item(slopes: PyTree, paths: Sequence[str]) -> Item:
@@ -117,13 +118,14 @@ def _gradient_item(slopes: PyTree, paths: Sequence[str]) -> Item:
     is_told = ~is_kink | (error <= right)
     # Inputs come first in the tree: names are sorted.
     names = (["inputs"] if slopes["has_inputs"] else []) + list(paths)
-    worst = {
-        name: float(np.max(row[told], initial=0.0))
-        for name, row, told in zip(names, error, is_told, strict=True)
-    }
+    rows = {name: row[told] for name, row, told in zip(names, error, is_told, strict=True)}
     num_kinks = int((~is_told).sum())
     return judge_training.gradient(
-        worst, num_kinks=num_kinks, num_entries=int(error.size) - num_kinks, bits=slopes["bits"]
+        {name: float(np.max(row)) for name, row in rows.items() if len(row)},
+        num_kinks=num_kinks,
+        num_entries=int(error.size) - num_kinks,
+        bits=slopes["bits"],
+        unknown=[name for name, row in rows.items() if not len(row)],
     )
 
 
@@ -135,44 +137,50 @@ def _network_items(
     paths: Sequence[str],
     params: PyTree,
 ) -> list[Item]:
-    dataset = group.dataset
     on_all, on_handful = look["constants"]
-    neutral, prior = float(on_all[0]), float(np.nanmin(on_all))
-    loss = float(look["loss"])
-    kind = group.pieces.loss
-    is_regression = dataset.task != "classification"
+    prior = float(np.nanmin(on_all))
     carries = bool(jax.tree.leaves(group.start.state))
-    back = look["gradients"] if (look["gradients"] > 0).any() else look["weight_gradients"]
-    back = back[: len(names)] if len(back) >= len(names) else look["gradients"]
     items = [
-        judge.initial_loss(loss=loss, neutral=neutral, prior=prior, is_entropy="cross" in kind),
-        judge.output_bias(loss=loss, neutral=neutral, prior=prior, is_regression=is_regression),
-        judge.outputs(
-            _reach(group, look["reach"]),
-            takes_scores=not is_regression
-            and kind in ("cross_entropy", "binary_cross_entropy", "hinge"),
-        ),
+        *_start_items(group, look, neutral=float(on_all[0]), prior=prior),
         _symmetry(look["steps"] if trained is None else trained, paths, params),
         judge_training.batch_mixing(
             training=float(look["mixing"]["training"]),
             evaluation=float(look["mixing"]["evaluation"]),
             has_statistics=carries,
         ),
-        _modes(group, look, trained, prior, carries),
+        _modes(look, trained, prior, carries),
     ]
     if trained is not None:
         items += [
             _overfit(group, trained, float(np.nanmin(on_handful))),
             _inputs_matter(group, look, trained),
         ]
-    if names:
-        activations = [float(value) for value in look["activations"]]
-        items.append(
-            judge.layer_variance(
-                names, activations=activations, gradients=[float(value) for value in back]
-            )
-        )
-    return items
+    return items + ([_layer_variance(group, look, names)] if names else [])
+
+
+def _start_items(group: Group, look: PyTree, *, neutral: float, prior: float) -> list[Item]:
+    """Loss and outputs before the first step."""
+    loss, kind = float(look["loss"]), group.pieces.loss
+    is_regression = group.dataset.task != "classification"
+    takes_scores = not is_regression and kind in SCORE_LOSSES
+    return [
+        judge.initial_loss(loss=loss, neutral=neutral, prior=prior, is_entropy="cross" in kind),
+        judge.output_bias(loss=loss, neutral=neutral, prior=prior, is_regression=is_regression),
+        judge.outputs(_reach(group, look["reach"]), takes_scores=takes_scores),
+    ]
+
+
+def _layer_variance(group: Group, look: PyTree, names: Sequence[str]) -> Item:
+    back = look["gradients"]
+    if not (back > 0).any():  # layers that cannot be changed from outside
+        place = {name: at for at, name in enumerate(group.pieces.model.layer_names)}
+        back = look["weight_gradients"][[place[name] for name in names]]
+    return judge.layer_variance(
+        names,
+        activations=[float(value) for value in look["activations"]],
+        gradients=[float(value) for value in back],
+        spread=float(look["spread"]),
+    )
 
 
 def _inputs_matter(group: Group, look: PyTree, trained: PyTree) -> Item:
@@ -223,28 +231,21 @@ def _symmetry(trained: PyTree, paths: Sequence[str], params: PyTree) -> Item:
 
 
 def _overfit(group: Group, trained: PyTree, chance: float) -> Item:
-    count = len(check_networks.OVERFIT_RATES)
-    losses = trained["losses"][:count]
-    tail = max(1, losses.shape[1] // 10)
-    ends = np.stack(
-        [trained["training"][:count], trained["evaluation"][:count], losses[:, -tail:].mean(axis=1)]
-    )
-    ends = np.where(np.isfinite(ends), ends, np.inf).min(axis=0)
+    """From the best of all rates, and of a longer training where one was needed."""
+    told = trained.get("longer", trained)
+    ends = check_networks.ends_by_heart(told)
     best = int(np.argmin(ends))
-    middle = losses[best, -4 * tail : -3 * tail].mean() if losses.shape[1] > 4 * tail else np.inf
-    num_samples = group.material.handful
+    tenths = told["losses"][best]
     return judge_training.overfit(
         start=chance,
-        end=float(ends[best]),
-        is_falling=bool(losses[best, -tail:].mean() < 0.95 * middle),
-        num_samples=num_samples,
-        num_steps=group.num_steps,
+        end=min(float(ends[best]), float(check_networks.ends_by_heart(trained).min())),
+        is_falling=bool(tenths[-1] < 0.95 * tenths[-4]),
+        num_samples=group.material.handful,
+        num_steps=int(told["steps"][best]),
     )
 
 
-def _modes(
-    group: Group, look: PyTree, trained: PyTree | None, chance: float, carries: bool
-) -> Item:
+def _modes(look: PyTree, trained: PyTree | None, chance: float, carries: bool) -> Item:
     training, evaluation = None, None
     if trained is not None:
         first, count = len(check_networks.OVERFIT_RATES), len(check_networks.REAL_RATES)
@@ -253,7 +254,7 @@ def _modes(
         training, evaluation = float(trained["training"][best]), float(trained["evaluation"][best])
     return judge_training.modes(
         judge_training.Modes(
-            noise=0.0 if group.pieces.is_noisy else float(look["noise"]),
+            noise=float(look["noise"]),
             loudness=float(look["loudness"]),
             training=training,
             evaluation=evaluation,

@@ -1,14 +1,16 @@
 """What the gate measures of networks before training: each distinct one once, in lanes, by programs that are kept on disk.
 
-Owns which configurations share what is measured (`Group`), on which samples, and the three programs of a group: the look, the short
-trainings, the gradient check. Judges nothing.
+Owns which configurations share what is measured (`Group`), on which samples, and the programs of a group: the look, the short
+trainings, the gradient check, the objective with and without penalties. Judges nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import jax
@@ -20,21 +22,26 @@ from lanework.api.preparing import Laid, Prepared
 from lanework.catalog import CATALOG
 from lanework.cohort import assemble, compiled, gating, plan
 from lanework.cohort.loop import Run
+from lanework.cohort.program import over_lanes
 from lanework.data.leaks import row_hashes
 from lanework.health import gate, gradients
-from lanework.models import passes_at_evaluation
+from lanework.health.judge_training import NEAR_ZERO
+from lanework.models import passes_at_evaluation, sample_outputs
 from lanework.models.base import Network, Taps
 from lanework.spec import ZERO_IS_OFF, Arm, static_key, traced_values
 from lanework.spec.sections import plain_config
 
 PyTree: TypeAlias = Any
 
-TRAINING_SECONDS: Final = 4.0
+TRAINING_SECONDS, LONGER_SECONDS = 4.0, 12.0
 MOST_TRAINING, LEAST_TRAINING = 300, 40
+MOST_LONGER, LEAST_LONGER = 3000, 200
+"""Steps by heart where the first ones were not enough: a handful stops as soon as it is known, so few ever take as many."""
 USUAL_RATE: Final = 3e10  # floating-point operations per second of two cores in training
-HANDFUL, BATCH, POOL, JUDGED, LOOKED = 20, 32, 1024, 256, 32
+HANDFUL, BATCH, BATCHES, POOL, JUDGED, LOOKED = 20, 32, 128, 1024, 256, 32
 OVERFIT_RATES: Final = (1e-3, 5e-3, 2e-2)
 REAL_RATES: Final = (2e-3, 1e-2)
+NUM_COURSES: Final = len(OVERFIT_RATES) + 2 * len(REAL_RATES)
 TARGETS: Final = 4096
 
 
@@ -63,6 +70,7 @@ class Group:
     material: Material
     dataset: data_package.Dataset
     num_steps: int
+    more_steps: int
     device: Any
 
 
@@ -77,7 +85,6 @@ class Pieces:
     loss: str
     num_outputs: int
     num_wanted: int
-    is_noisy: bool
 
 
 def laid_of(prepared: Prepared, arm: int) -> int:
@@ -154,9 +161,8 @@ def _group(
     plain = {name: column for name, column in columns.items() if name not in ZERO_IS_OFF}
     active = {n: c for n, c in columns.items() if n not in ZERO_IS_OFF or (c > 0).any()}
     sample_s = step_seconds(laid) / laid.bucket.shapes.batch_size
-    num_courses = len(OVERFIT_RATES) + 2 * len(REAL_RATES)
-    one_step = sample_s * BATCH * num_courses * len(members) * count
-    num_steps = int(min(MOST_TRAINING, max(LEAST_TRAINING, TRAINING_SECONDS / one_step)))
+    one_step = sample_s * BATCH * len(members) * count
+    all_steps, few_steps = one_step * NUM_COURSES, one_step * len(OVERFIT_RATES)
     at_hand = jax.devices()
     pieces = _pieces(prepared, laid, dataset)
     return Group(
@@ -165,9 +171,15 @@ def _group(
         pieces,
         _material(params, dataset, pieces),
         dataset,
-        num_steps,
+        _whole(TRAINING_SECONDS / all_steps, LEAST_TRAINING, MOST_TRAINING),
+        _whole(LONGER_SECONDS / few_steps, LEAST_LONGER, MOST_LONGER),
         at_hand[number % len(at_hand)],
     )
+
+
+def _whole(steps: float, least: int, most: int) -> int:
+    """Steps within limits, as a multiple of the blocks in which they are taken."""
+    return int(min(most, max(least, steps))) // gate.BLOCK * gate.BLOCK
 
 
 def _weights(
@@ -208,6 +220,8 @@ def _pieces(prepared: Prepared, laid: Laid, dataset: data_package.Dataset) -> Pi
         raise ValueError("the loss must be filled in from the task first (lanework.spec.resolve)")
     outputs = assemble.num_outputs(choice.name, dataset)
     net = assemble.network(config.model, dataset, outputs=outputs, module=prepared.module)
+    if not config.model.is_own:
+        net = _as_judged(net, config.model.options)
     per_sample = recipes.loss(choice, task=dataset.task)
     by_step = assemble.flattening(dataset)
 
@@ -216,25 +230,47 @@ def _pieces(prepared: Prepared, laid: Laid, dataset: data_package.Dataset) -> Pi
         outputs, y, weight = by_step(outputs, y, weight)
         return per_sample(outputs, y, hypers), weight
 
-    static = static_key(config)
-    known = None
-    if not config.model.is_own:
-        known = (
-            text([static["model"], static["train"]["loss"]]),
-            dataset.input,
-            dataset.task,
-            outputs,
-        )
     return Pieces(
         gate.Model(net.apply, losses, net.layer_names, Taps),
         assemble.input_scaling(dataset),
-        known,
+        _identity(laid, dataset, outputs),
         1 if laid.estimate.has_convolution and jax.default_backend() == "cpu" else 64,
         choice.name,
         _num_outputs(net, dataset),
         outputs,
-        not config.model.is_own and passes_at_evaluation(config.model.options) > 0,
     )
+
+
+def _identity(laid: Laid, dataset: data_package.Dataset, outputs: int) -> object:
+    """Everything that network and loss were built from; None for own modules, whose code may import anything."""
+    config, static = laid.bucket.config, static_key(laid.bucket.config)
+    if config.model.is_own:
+        return None
+    parts = text([static["model"], static["train"]["loss"]])
+    return parts, dataset.input, dataset.task, outputs
+
+
+def _as_judged(net: Network, options: Mapping[str, Any]) -> Network:
+    """The network as its study evaluates it where dropout was forgotten; averages over many passes are meant, and not looked at."""
+    if options.get("mc_passes") or not passes_at_evaluation(options):
+        return net
+
+    def apply(
+        params: PyTree,
+        state: PyTree,
+        x: Any,
+        *,
+        key: Any = None,
+        is_training: bool,
+        hypers: Any,
+        taps: Any = None,
+    ) -> Any:
+        if is_training or taps is not None:
+            told = {"key": key, "is_training": is_training, "hypers": hypers, "taps": taps}
+            return net.apply(params, state, x, **told)
+        return sample_outputs(net, params, state, x, hypers=hypers, passes=1, key=key)[0], state
+
+    return net._replace(apply=apply)
 
 
 def _num_outputs(net: Network, dataset: data_package.Dataset) -> int:
@@ -341,32 +377,66 @@ def look(group: Group) -> PyTree:
     return {**told, "names": names}
 
 
-def train(group: Group) -> PyTree:
-    """Courses: the handful at three rates, then real and zeroed inputs at two."""
-    pieces, steps, n = group.pieces, group.num_steps, group.material.handful
-    num_rows = len(group.material.pool.x)
+def train(group: Group, look: Future[PyTree]) -> PyTree:
+    """Courses: the handful at three rates, then real and zeroed inputs at two; `longer`: the handful with more steps where it needs them.
+
+    Args:
+        group: What is trained.
+        look: What the look at it will give: the loss of the best constant answer on the handful.
+    """
+    told = _trained(group, _courses(group, by_heart=group.num_steps, real=group.num_steps))
+    chance = np.nanmin(look.result()["constants"][1], axis=1)
+    if (known_by_heart(told) <= NEAR_ZERO * chance).all():
+        return told
+    # Half of what is asked for, so that the loss of the judged rows is within it too.
+    enough = NEAR_ZERO / 2 * float(chance.min())
+    longer = _trained(group, _courses(group, by_heart=group.more_steps, real=0, enough=enough))
+    return {
+        **told,
+        "longer": {name: leaf[:, : len(OVERFIT_RATES)] for name, leaf in longer.items()},
+    }
+
+
+def known_by_heart(told: PyTree) -> np.ndarray:
+    """Least loss to which the handful got, the best of the rates, [subject]; infinite where none is finite."""
+    return ends_by_heart(told).min(axis=-1)
+
+
+def ends_by_heart(told: PyTree) -> np.ndarray:
+    """Loss to which the handful got at each rate, in whichever mode it is lower, [..., rate]."""
+    count = len(OVERFIT_RATES)
+    seen = [told["training"], told["evaluation"], told["losses"][..., -1]]
+    ends = np.stack([np.asarray(one)[..., :count] for one in seen])
+    found: np.ndarray = np.where(np.isfinite(ends), ends, np.inf).min(axis=0)
+    return found
+
+
+def _courses(group: Group, *, by_heart: int, real: int, enough: float = -np.inf) -> gate.Course:
+    """Courses of the same shape whatever their length, so that one program serves all; [course, ...]."""
+    n, num_rows = group.material.handful, len(group.material.pool.x)
     generator = np.random.default_rng(1)
-    few = (np.arange(steps * BATCH) % n).reshape(steps, BATCH)
-    many = generator.integers(0, num_rows, (steps, BATCH))
+    few = (np.arange(BATCHES * BATCH) % n).reshape(BATCHES, BATCH)
+    many = generator.integers(0, num_rows, (BATCHES, BATCH))
     judged = np.arange(min(JUDGED, num_rows))
+    is_few = np.arange(NUM_COURSES) < len(OVERFIT_RATES)
     rates = [*OVERFIT_RATES, *REAL_RATES, *REAL_RATES]
-    courses = gate.Course(
-        np.stack([few if i < len(OVERFIT_RATES) else many for i in range(len(rates))]).astype(
-            np.int32
-        ),
-        np.stack(
-            [judged % n if i < len(OVERFIT_RATES) else judged for i in range(len(rates))]
-        ).astype(np.int32),
+    return gate.Course(
+        np.stack([few if one else many for one in is_few]).astype(np.int32),
+        np.stack([judged % n if one else judged for one in is_few]).astype(np.int32),
         np.array(rates, np.float32),
-        np.arange(len(rates)) >= len(OVERFIT_RATES) + len(REAL_RATES),
+        np.arange(NUM_COURSES) >= len(OVERFIT_RATES) + len(REAL_RATES),
+        np.where(is_few, by_heart, real).astype(np.int32),
+        np.where(is_few, enough, -np.inf).astype(np.float32),
     )
+
+
+def _trained(group: Group, courses: gate.Course) -> PyTree:
+    pieces = group.pieces
     function, arguments = gating.trained(
         pieces.model, group.start, group.material.pool, courses, group=pieces.group
     )
     identity = pieces.identity and ("train", pieces.identity, pieces.group)
-    return gating.call(
-        function, arguments, identity=identity, device=group.device, is_once=steps < LEAST_TRAINING
-    )
+    return gating.call(function, arguments, identity=identity, device=group.device, is_once=False)
 
 
 def slopes(prepared: Prepared, group: Group) -> PyTree:
@@ -391,7 +461,46 @@ def slopes(prepared: Prepared, group: Group) -> PyTree:
     )
     identity = pieces.identity and ("slopes", pieces.identity, num_free, step, is_penalised)
     told = gating.call(function, arguments, identity=identity, device=group.device, is_double=True)
-    return {**told, "bits": bits, "has_inputs": bool(num_free)}
+    told = {**told, "bits": bits, "has_inputs": bool(num_free)}
+    return told | ({"objectives": _objectives(prepared, group)} if is_penalised else {})
+
+
+def _objectives(prepared: Prepared, group: Group) -> dict[int, np.ndarray]:
+    """By arm with penalties: what its training makes small at the start, without and with them, in double precision."""
+    cases = [
+        (lane, *case)
+        for lane, subject in enumerate(group.subjects)
+        for case in strengths(prepared, subject)
+    ]
+    lanes = [lane for lane, *_ in cases]
+    start = jax.tree.map(lambda leaf: _wide(leaf[lanes]), group.start)
+    pool, count = group.material.pool, min(LOOKED, len(group.material.pool.x))
+    samples = gate.Samples(_wide(pool.x[:count]), _wide(pool.y[:count]))
+    amounts = {name: np.array([case[i] for case in cases]) for name, i in (("l1", 2), ("l2", 3))}
+
+    def function(start: gating.Start, samples: gate.Samples, amounts: PyTree) -> PyTree:
+        def one(start: gating.Start, amounts: PyTree) -> PyTree:
+            return gate.objectives(
+                group.pieces.model,
+                start.params,
+                start.state,
+                samples,
+                penalty=partial(recipes.penalty, hypers=amounts),
+                hypers=start.plain,
+            )
+
+        return over_lanes(one, group=group.pieces.group)(start, amounts)
+
+    identity = group.pieces.identity and ("objectives", group.pieces.identity)
+    told = gating.call(
+        function, (start, samples, amounts), identity=identity, device=group.device, is_double=True
+    )
+    return {arm: row for (_, arm, *_), row in zip(cases, told, strict=True)}
+
+
+def _wide(leaf: Any) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.float64) if np.issubdtype(leaf.dtype, np.floating) else leaf
 
 
 def strengths(prepared: Prepared, subject: Subject) -> list[tuple[int, float, float]]:

@@ -27,7 +27,7 @@ def probed(
     unknown: frozenset[int],
     starts: Mapping[int, float],
 ) -> list[Item]:
-    """The first steps of every configuration at its rate; where the rate is not compared, at 2 and 5 times the rate too."""
+    """The first steps of every configuration at its rate, and at 2 and 5 times that; rates that come up twice are probed once."""
     items: list[Item] = []
     for laid, programs in zip(prepared.laid, built, strict=True):
         families: dict[str, list[int]] = {}
@@ -52,31 +52,58 @@ def _probed_bucket(
     families: Sequence[Sequence[int]],
     starts: Mapping[int, float],
 ) -> list[Item]:
-    tried = [
-        (arm, factor)
-        for own in families
-        for arm in own
-        for factor in (FACTORS if len(own) == 1 else (1.0,))
-    ]
+    """Items of a bucket; `families` are its configurations that differ in the rate only."""
+    own_rate = {arm: _first_rate(prepared, arm) for own in families for arm in own}
+    # A configuration of each family stands for all its rates: a rate is but a number of a lane.
+    tried = list(
+        dict.fromkeys(
+            (own[0], _known(own_rate[arm] * factor))
+            for own in families
+            for arm in own
+            for factor in FACTORS
+        )
+    )
+    boundaries, losses = _losses(prepared, laid, programs, tried)
+    courses = {
+        key: _course(key[1], row, start=starts[key[0]])
+        for key, row in zip(tried, losses, strict=True)
+    }
+    found = []
+    for own in families:
+        told = [
+            {factor: courses[own[0], _known(own_rate[arm] * factor)] for factor in FACTORS}
+            for arm in own
+        ]
+        found.append((judge_training.stability(told, num_steps=boundaries[-1]), tuple(own)))
+    return check_items.merged(prepared.arms, found)
+
+
+def _first_rate(prepared: Prepared, arm: int) -> float:
+    """The learning rate of an arm's first run."""
+    return float(check_networks.first_run(prepared, arm).hypers["learning_rate"])
+
+
+def _known(rate: float) -> float:
+    """A rate to six digits, so that 2 times 0.05 is 0.1."""
+    return float(f"{rate:.6g}")
+
+
+def _losses(
+    prepared: Prepared,
+    laid: Laid,
+    programs: compiled.Programs,
+    tried: Sequence[tuple[int, float]],
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Steps at which losses are told, and the losses [probe, step] of arms at rates."""
     runs = []
-    for number, (arm, factor) in enumerate(tried):
+    for number, (arm, rate) in enumerate(tried):
         run = check_networks.first_run(prepared, arm)
-        rate = run.hypers["learning_rate"] * factor
         hypers = {**run.hypers, "learning_rate": rate}
         runs.append(replace(run, run=number, arm=number, hypers=hypers))
     width = laid.strategy.width
     boundaries = _boundaries(prepared, laid, -(-len(runs) // width) * width)
     order = ordering.order(laid.bucket, prepared.datasets[laid.bucket.data])
-    losses = gating.probe(programs, runs, order=order, boundaries=boundaries)
-    courses = {
-        key: _course(run.hypers["learning_rate"], row, start=starts[key[0]])
-        for key, run, row in zip(tried, runs, losses, strict=True)
-    }
-    found = []
-    for own in families:
-        told = [{f: c for (one, f), c in courses.items() if one == arm} for arm in own]
-        found.append((judge_training.stability(told, num_steps=boundaries[-1]), tuple(own)))
-    return check_items.merged(prepared.arms, found)
+    return boundaries, gating.probe(programs, runs, order=order, boundaries=boundaries)
 
 
 def _boundaries(prepared: Prepared, laid: Laid, num_lanes: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from lanework.data import Dataset, Part
 from lanework.data.leaks import giveaways, row_hashes
 from lanework.health.records import DataFacts
 
-__all__ = ["data_facts"]
+__all__ = ["data_facts", "has_room"]
 
 Array = NDArray[Any]
 MOST_ROWS = 4000
@@ -143,7 +143,7 @@ def _leaks(dataset: Dataset, train: Part) -> dict[str, Any]:
     found: dict[str, Any] = {}
     # What is on disk may be larger than memory, and is not read whole for that.
     is_held = isinstance(dataset.train.x, np.ndarray)
-    if is_held and len(dataset.val) and _has_room(dataset):
+    if is_held and len(dataset.val) and has_room(dataset):
         known = row_hashes(dataset.train.x)
         found["shared_rows"] = float(np.isin(row_hashes(dataset.val.x), known).mean())
     x = _numbers(dataset, train.x) if dataset.input.kind == "table" else None
@@ -163,7 +163,7 @@ def _leaks(dataset: Dataset, train: Part) -> dict[str, Any]:
     return found
 
 
-def _has_room(dataset: Dataset) -> bool:
+def has_room(dataset: Dataset) -> bool:
     """Whether rows differ by nature: columns of few different values repeat rows without anything being wrong."""
     x = dataset.train.x[:MOST_ROWS]
     x = x.reshape(len(x), -1)[:, :MOST_WIDTH]

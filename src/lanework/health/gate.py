@@ -7,13 +7,24 @@ network and its loss come in as functions. Must not import `recipes`, `models`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Model", "Point", "Samples", "best_constants", "inspect", "short_training", "zeroed"]
+__all__ = [
+    "Course",
+    "Model",
+    "Point",
+    "Samples",
+    "best_constants",
+    "inspect",
+    "objectives",
+    "short_training",
+    "zeroed",
+]
 
 Array: TypeAlias = Any  # of JAX within programs, of NumPy where they are called
 PyTree: TypeAlias = Any
@@ -24,6 +35,8 @@ NUM_DRAWS = 8  # of weights far from the start, half of each kind
 NUM_NOISES = 16  # training passes averaged
 FIRST_STEPS, FIRST_RATE = 6, 5e-3  # enough that what starts behind a layer of zeros gets a gradient
 B1, B2, EPS = 0.9, 0.999, 1e-8
+BLOCK = 10  # steps of a short training between two looks at whether it is done
+TENTHS = 10
 
 
 class Model(NamedTuple):
@@ -90,6 +103,33 @@ def _mean(losses: Array, weight: Array) -> Array:
     return total / jnp.maximum(jnp.sum(weight), 1.0)
 
 
+def objectives(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    samples: Samples,
+    *,
+    penalty: Callable[[PyTree], Array],
+    hypers: Hypers,
+) -> Array:
+    """What training makes small, without and with the penalty that it adds to the loss, [2].
+
+    Args:
+        model: The network and its loss.
+        params: Weights.
+        state: State.
+        samples: Some training samples.
+        penalty: Of weights, to a scalar, as the engine adds it.
+        hypers: Hyperparameters with all regularisation off.
+
+    Source:
+        CS231n notes, Neural Networks Part 3, "Before learning: sanity checks tips/tricks".
+    """
+    key = jax.random.key(0)
+    loss, _ = mean_loss(model, params, state, samples, key=key, is_training=True, hypers=hypers)
+    return jnp.stack([loss, loss + penalty(params)])
+
+
 def zeroed(x: Array) -> Array:
     """Inputs that say nothing: zeros, padding (negative codes, NaN) left where it is."""
     if jnp.issubdtype(x.dtype, jnp.integer):
@@ -154,12 +194,15 @@ def _first_steps(
     """Which tensors move in a few steps on the same samples, and whether units stay alike, [1, tensor]."""
     rows = jnp.arange(samples.x.shape[0], dtype=jnp.int32)
     course = Course(
-        jnp.broadcast_to(rows, (FIRST_STEPS, len(rows))),
+        rows[None],
         rows[:2],  # two, since batch normalisation refuses one
         jnp.float32(FIRST_RATE),
         jnp.zeros((), jnp.bool_),
+        FIRST_STEPS,
     )
-    told = short_training(model, params, state, course, samples=samples, key=key, hypers=hypers)
+    told = short_training(
+        model, params, state, course, samples=samples, key=key, hypers=hypers, block=FIRST_STEPS
+    )
     return {name: told[name][None] for name in ("moved", "twins")}
 
 
@@ -316,17 +359,35 @@ def _both_modes(
 class Course(NamedTuple):
     """What one short training is to do.
 
+    How long it is comes as a value, so that one program serves short and long courses.
+
     Attributes:
-        rows: Rows of the samples in each batch, int32 [step, row].
+        rows: Rows of the samples in each batch, int32 [batch, row]; batches come in turn, over and over.
         judged: Rows on which it is judged, int32 [row].
         rate: Learning rate at the start; it falls to a tenth.
         is_zeroed: Whether inputs are replaced by zeros.
+        num_steps: Steps, a multiple of `block` (see `short_training`).
+        enough: Loss (mean over a block) below which it stops early; None for never.
     """
 
     rows: Array
     judged: Array
     rate: Array
     is_zeroed: Array
+    num_steps: Array
+    enough: Array | None = None
+
+
+class _Adam(NamedTuple):
+    """What a short training carries: weights, state, both moments, steps taken, sum of losses by tenth, mean of the last block."""
+
+    params: PyTree
+    state: PyTree
+    first: PyTree
+    second: PyTree
+    step: Array
+    sums: Array
+    last: Array
 
 
 def short_training(
@@ -338,6 +399,7 @@ def short_training(
     samples: Samples,
     key: Array,
     hypers: Hypers,
+    block: int = BLOCK,
 ) -> Numbers:
     """Train with Adam for a few steps, regularisation off, and look what came of it.
 
@@ -345,70 +407,110 @@ def short_training(
         model: The network and its loss.
         params: Weights at the start.
         state: State at the start.
-        course: What is trained on and how fast.
+        course: What is trained on, how fast and how long.
         samples: All samples that rows may name.
         key: Where noise starts.
         hypers: Hyperparameters with all regularisation off.
+        block: Steps between two looks at whether it is done.
 
     Returns:
-        `losses` [step], `training` and `evaluation` loss of the judged rows in both modes; for each tensor `moved` (how far, relative to
-        its size) and `twins` (whether all its units are equal).
+        `losses` by tenth of the course (those it did not get to are that of the end), `steps` taken, `training` and `evaluation` loss of
+        the judged rows in both modes; for each tensor `moved` (how far, relative to its size) and `twins` (whether all its units are
+        equal).
 
     Source:
         Kingma and Ba 2014, https://arxiv.org/abs/1412.6980
     """
-    x = jnp.where(course.is_zeroed, zeroed(samples.x), samples.x)
-    count = course.rows.shape[0]
+    given = Samples(jnp.where(course.is_zeroed, zeroed(samples.x), samples.x), samples.y)
+    loss_of = partial(_loss_of_rows, model, samples=given, hypers=hypers)
 
-    def take(rows: Array) -> Samples:
-        return Samples(jnp.take(x, rows, axis=0), jnp.take(samples.y, rows, axis=0))
+    def step(_: int, carry: _Adam) -> _Adam:
+        rows = course.rows[carry.step % course.rows.shape[0]]
+        noise = jax.random.fold_in(key, carry.step)
+        (loss, state), grads = jax.value_and_grad(
+            lambda params: loss_of(params, carry.state, rows, noise, is_training=True),
+            has_aux=True,
+        )(carry.params)
+        return _adam_step(carry._replace(state=state), grads, loss, course, block=block)
 
-    def objective(params: PyTree, state: PyTree, rows: Array, key: Array) -> tuple[Array, PyTree]:
-        loss, (state, _) = mean_loss(
-            model, params, state, take(rows), key=key, is_training=True, hypers=hypers
-        )
-        return loss, state
-
-    def step(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        params, state, first, second, losses = carry
-        own = jax.random.fold_in(key, i)
-        (loss, state), grads = jax.value_and_grad(objective, has_aux=True)(
-            params, state, course.rows[i], own
-        )
-        first = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, first, grads)
-        second = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * jnp.square(g), second, grads)
-        rate = course.rate * (1.0 - 0.9 * i / count)
-        one, two = 1.0 - B1 ** (i + 1.0), 1.0 - B2 ** (i + 1.0)
-        params = jax.tree.map(
-            lambda p, m, v: p - (rate * (m / one) / (jnp.sqrt(v / two) + EPS)).astype(p.dtype),
-            params,
-            first,
-            second,
-        )
-        return params, state, first, second, losses.at[i].set(loss)
-
-    empty = jax.tree.map(jnp.zeros_like, params)
-    carry = (params, state, empty, empty, jnp.zeros((count,), jnp.float32))
-    after, state, _, _, losses = lax.fori_loop(0, count, step, carry)
-    judged = take(course.judged)
-
-    def judge(is_training: bool) -> Array:
-        return mean_loss(
-            model, after, state, judged, key=key, is_training=is_training, hypers=hypers
-        )[0]
-
+    end = lax.while_loop(
+        lambda carry: (carry.step < course.num_steps) & ~_is_enough(carry, course),
+        lambda carry: lax.fori_loop(0, block, step, carry._replace(last=jnp.float32(0.0))),
+        _begin(params, state),
+    )
+    judged = partial(loss_of, end.params, end.state, course.judged, key)
+    leaves = jax.tree.leaves(params), jax.tree.leaves(end.params)
     return {
-        "losses": losses,
-        "training": judge(True),
-        "evaluation": judge(False),
-        "moved": _stacked(
-            [
-                _moved(a, b)
-                for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True)
-            ]
-        ),
-        "twins": _stacked([_twins(leaf) for leaf in jax.tree.leaves(after)]),
+        "losses": _by_tenth(end, course),
+        "steps": end.step,
+        "training": judged(is_training=True)[0],
+        "evaluation": judged(is_training=False)[0],
+        "moved": _stacked([_moved(a, b) for a, b in zip(*leaves, strict=True)]),
+        "twins": _stacked([_twins(leaf) for leaf in leaves[1]]),
     }
+
+
+def _loss_of_rows(
+    model: Model,
+    params: PyTree,
+    state: PyTree,
+    rows: Array,
+    key: Array,
+    *,
+    samples: Samples,
+    is_training: bool,
+    hypers: Hypers,
+) -> tuple[Array, PyTree]:
+    few = Samples(jnp.take(samples.x, rows, axis=0), jnp.take(samples.y, rows, axis=0))
+    loss, (state, _) = mean_loss(
+        model, params, state, few, key=key, is_training=is_training, hypers=hypers
+    )
+    return loss, state
+
+
+def _begin(params: PyTree, state: PyTree) -> _Adam:
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    last = jnp.float32(jnp.inf)  # no block is done yet, so nothing is enough
+    return _Adam(params, state, zeros, zeros, jnp.int32(0), jnp.zeros(TENTHS), last)
+
+
+def _is_enough(carry: _Adam, course: Course) -> Array:
+    return jnp.zeros((), jnp.bool_) if course.enough is None else carry.last < course.enough
+
+
+def _adam_step(carry: _Adam, grads: PyTree, loss: Array, course: Course, *, block: int) -> _Adam:
+    """One step of Adam, and the loss before it added to the sums."""
+    i = carry.step
+    first = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, carry.first, grads)
+    second = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * jnp.square(g), carry.second, grads)
+    rate = course.rate * (1.0 - 0.9 * i / _length(course))
+    one, two = 1.0 - B1 ** (i + 1.0), 1.0 - B2 ** (i + 1.0)
+    params = jax.tree.map(
+        lambda p, m, v: p - (rate * (m / one) / (jnp.sqrt(v / two) + EPS)).astype(p.dtype),
+        carry.params,
+        first,
+        second,
+    )
+    loss = loss.astype(jnp.float32)
+    sums = carry.sums.at[_tenth(i, course)].add(loss)
+    return _Adam(params, carry.state, first, second, i + 1, sums, carry.last + loss / block)
+
+
+def _length(course: Course) -> Array:
+    return jnp.maximum(course.num_steps, 1)  # a course of no steps is there to fill up a program
+
+
+def _tenth(step: Array, course: Course) -> Array:
+    return jnp.minimum(TENTHS * step // _length(course), TENTHS - 1)
+
+
+def _by_tenth(end: _Adam, course: Course) -> Array:
+    """Mean loss of each tenth of the course; where it stopped early, the last one for all that follow."""
+    place = jnp.arange(TENTHS, dtype=jnp.int32)
+    edges = -(-jnp.arange(TENTHS + 1, dtype=jnp.int32) * course.num_steps // TENTHS)
+    counts = jnp.minimum(edges[1:], end.step) - jnp.minimum(edges[:-1], end.step)
+    means = end.sums / jnp.maximum(counts, 1)
+    return jnp.where(place > _tenth(end.step - 1, course), end.last, means)
 
 
 def _moved(before: Array, after: Array) -> Array:

@@ -28,28 +28,36 @@ def finite(*, bad_inputs: int, bad_targets: int) -> Item:
 
 
 SEEN: Final = 0.2
+"""Share of rows: chance repeats hardly a row that has room to differ, so a fifth is no accident; single copies are none of ours."""
 
 
-def duplicates(*, seen: float, repeated: float, conflicting: float) -> Item:
+def duplicates(*, seen: float, repeated: float, conflicting: float, has_room: bool = True) -> Item:
     """Rows that occur more than once.
 
     Args:
         seen: Share of validation rows whose inputs are among the training ones.
         repeated: Share of training rows that repeat another.
         conflicting: Share of training rows whose inputs occur with another label too.
+        has_room: Whether rows differ by nature; a few columns of few values repeat without anything being wrong.
     """
     numbers = {"val_seen": seen, "repeated": repeated, "conflicting": conflicting}
     said = (
         f"{100 * repeated:.2g} % of the training rows repeat another, {100 * conflicting:.2g} % with another label; "
         f"{100 * seen:.2g} % of the validation rows are among the training ones."
     )
-    if conflicting > SEEN:
-        advice = "The same inputs have different labels: look whether rows and labels still belong together."
-        return Item("duplicates", "warn", numbers, said, advice, KARPATHY)
-    if seen > SEEN:
-        advice = "Split so that copies stay together, or drop them: results on seen rows flatter."
-        return Item("duplicates", "warn", numbers, said, advice, KARPATHY)
-    return Item("duplicates", "pass", numbers, said, "", KARPATHY)
+    advice = []
+    if not has_room:
+        said += " Inputs take so few values that this says nothing."
+    elif conflicting > SEEN:
+        advice += [
+            "The same inputs have different labels: look whether rows and labels still belong together."
+        ]
+    if has_room and seen > SEEN:
+        advice += [
+            "Split so that copies stay together, or drop them: results on seen rows flatter."
+        ]
+    level = "warn" if advice else "pass"
+    return Item("duplicates", level, numbers, said, " ".join(advice), KARPATHY)
 
 
 RARE: Final = 0.05

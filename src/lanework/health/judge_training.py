@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lanework.health.judge import CS231N, GOODFELLOW, KARPATHY, PLAYBOOK, Item, banded, said_of
+from lanework.health.judge import (
+    CS231N,
+    GOODFELLOW,
+    KARPATHY,
+    LEVELS,
+    PLAYBOOK,
+    Item,
+    banded,
+    said_of,
+    strained,
+)
 
 # ---- gradients -------------------------------------------------------------------------------
 
@@ -20,25 +30,40 @@ COARSE_WARN, COARSE_FAIL = 3e-2, 3e-1
 """The bands of a network that computes in single precision whatever it is given; a factor of 2 in a gradient is still told."""
 
 
-def gradient(errors: Mapping[str, float], *, num_kinks: int, num_entries: int, bits: int) -> Item:
+def gradient(
+    errors: Mapping[str, float],
+    *,
+    num_kinks: int,
+    num_entries: int,
+    bits: int,
+    unknown: Sequence[str] = (),
+) -> Item:
     """Gradients against central differences.
 
     Args:
         errors: Largest symmetric relative error by tensor, entries at kinks left out.
         num_kinks: Entries left out.
-        num_entries: Entries that were tried.
+        num_entries: Entries that could be compared.
         bits: Precision in which the network computed, 64 or less.
+        unknown: Tensors all of whose entries were left out.
     """
     name, error = max(errors.items(), key=lambda pair: _nan_last(pair[1]), default=("", 0.0))
-    if bits >= 64:
-        level = banded(error, warn=GRADIENT_WARN, fail=GRADIENT_FAIL)
-    else:
-        level = banded(error, warn=COARSE_WARN, fail=COARSE_FAIL)
+    warn, fail = (GRADIENT_WARN, GRADIENT_FAIL) if bits >= 64 else (COARSE_WARN, COARSE_FAIL)
+    level = banded(error, warn=warn, fail=fail)
     numbers = {"error": error, "kinks": float(num_kinks), "entries": float(num_entries)}
     numbers |= {"bits": float(bits)} | {f"error.{key}": value for key, value in errors.items()}
+    if not num_entries:
+        said = f"No gradient could be compared with central differences: all {num_kinks} entries lay at a kink."
+        advice = (
+            "Look again with a smooth activation (model.activation: gelu), which takes the same way back; units that sit exactly at a "
+            "kink for every sample do not learn."
+        )
+        return Item("gradient", "warn", numbers, said, advice, CS231N, strain=1.0)
     said = f"Largest relative error of {num_entries} gradients against central differences: {said_of(error)} ({name})."
     if num_kinks:
         said += f" {num_kinks} more lay at a kink."
+    if unknown:
+        said += f" So did all that were tried of {', '.join(unknown)}."
     if bits < 64:
         said += f" The network computes in {bits} bits, so the bands are wider."
     advice = ""
@@ -47,7 +72,7 @@ def gradient(errors: Mapping[str, float], *, num_kinks: int, num_entries: int, b
         advice = "Look at hand-written gradients (custom_vjp, stop_gradient) on the way from it to the loss."
     elif level == "warn":
         advice = "Deep networks and strong curvature can do that; a hand-written gradient should do better."
-    return Item("gradient", level, numbers, said, advice, CS231N)
+    return Item("gradient", level, numbers, said, advice, CS231N, strain=strained(error, warn=warn))
 
 
 def _nan_last(value: float) -> float:
@@ -55,45 +80,58 @@ def _nan_last(value: float) -> float:
 
 
 PENALTY_WARN: Final = 2.0
+"""Times the loss of the data: beyond, the first steps shrink weights more than they learn; a usual penalty is a small share."""
 
 
-def penalty(*, value: float, loss: float, error: float) -> Item:
-    """Whether regularisation raises the loss, by an amount that leaves the data a say.
+def penalty(*, off: float, on: float, error: float) -> Item:
+    """Whether regularisation raises what training makes small, by an amount that leaves the data a say.
 
     Args:
-        value: The penalty on the weights at the start.
-        loss: The loss of the data there.
+        off: The objective at the start without the penalty: the loss of the data.
+        on: The same with the penalty.
         error: Largest relative error of the penalty's gradient.
+
+    Source:
+        CS231n notes, Neural Networks Part 3: "increasing the regularization strength should increase the loss".
     """
-    numbers = {"penalty": value, "loss": loss, "gradient_error": error}
-    source = CS231N
+    value = on - off
+    numbers = {"loss_off": off, "loss_on": on, "penalty": value, "gradient_error": error}
+    strain = strained(value / max(off, 1e-12), warn=PENALTY_WARN)
+
+    def found(level: str, said: str, advice: str = "") -> Item:
+        return Item("regularisation", level, numbers, said, advice, CS231N, strain=strain)
+
+    raised = (
+        f"from {said_of(off)} without to {said_of(on)} with regularisation (by {said_of(value)})"
+    )
     if not (math.isfinite(value) and value > 0.0):
-        said = f"Regularisation is on and adds {said_of(value)} to the loss."
         advice = (
             "Look whether the weights are all 0, or named like biases, which no penalty touches."
         )
-        return Item("regularisation", "fail", numbers, said, advice, source)
-    said = f"Regularisation adds {said_of(value)} to a loss of {said_of(loss)}."
+        return found("fail", f"Regularisation is on and the loss does not go up: {raised}.", advice)
+    said = f"The loss goes {raised}."
     if not error <= GRADIENT_WARN:
-        said += f" Its gradient is wrong by {said_of(error)}."
-        return Item("regularisation", "fail", numbers, said, "Report this: it is ours.", source)
-    if value > PENALTY_WARN * max(loss, 1e-12):
+        said += f" The penalty's gradient is wrong by {said_of(error)}."
+        return found("fail", said, "Report this: it is ours.")
+    if value > PENALTY_WARN * max(off, 1e-12):
         advice = "Make l1 or l2 smaller by a factor of 10, or be sure that you mean it."
-        return Item(
-            "regularisation", "warn", numbers, f"{said} It outweighs the data.", advice, source
-        )
-    return Item("regularisation", "pass", numbers, said, "", source)
+        return found("warn", f"{said} It outweighs the data.", advice)
+    return found("pass", said)
 
 
 # ---- short trainings -------------------------------------------------------------------------
 
-FITTED, HARDLY = 0.2, 0.6
+NEAR_ZERO, HARDLY = 0.01, 0.2
+"""Of the loss of the best constant answer. With a hundredth left, ten classes are given right with 98 % each: a handful is known by
+heart. With a fifth left and nothing falling any more, some of it cannot be learned at all."""
 
 
 def overfit(
     *, start: float, end: float, is_falling: bool, num_samples: int, num_steps: int
 ) -> Item:
-    """Whether a handful of samples can be learned by heart, regularisation off.
+    """Whether a handful of samples can be learned by heart, regularisation off: the loss must go to nearly zero.
+
+    Whoever asks gives more steps first where a few were not enough (`lanework.api.check_networks.train`); the bar stays.
 
     Args:
         start: Loss of the best constant answer on them.
@@ -101,21 +139,28 @@ def overfit(
         is_falling: Whether it still fell clearly at the end.
         num_samples: How many they are.
         num_steps: How long it was trained.
+
+    Source:
+        CS231n notes, Neural Networks Part 3: "make sure you can achieve zero cost" on a tiny subset; Karpathy 2019: "reach the lowest
+        possible loss (e.g. zero)"; Goodfellow, Bengio and Courville 2016, section 11.5. They name no number for nearly.
     """
     share = end / max(start, 1e-12)
-    numbers = {"chance": start, "end": end, "share": share, "samples": float(num_samples)}
+    numbers = {"chance": start, "end": end, "share": share}
+    numbers |= {"samples": float(num_samples), "steps": float(num_steps)}
     said = f"{num_samples} samples, {num_steps} steps of Adam: the loss went to {said_of(end)} ({said_of(100 * share)} % of chance)."
-    level, advice = banded(share, warn=FITTED, fail=HARDLY), ""
-    if level == "warn" and is_falling:
-        level, said = "pass", f"{said} It is still falling."
-    elif level == "fail" and is_falling and share < 1.0:
+    level, advice = banded(share, warn=NEAR_ZERO, fail=HARDLY), ""
+    if level == "fail" and is_falling and share < 1.0:
         level, said = "warn", f"{said} It falls, but slowly."
+    elif level != "pass":
+        said = f"{said} It should go to nearly zero."
     if level != "pass":
         advice = (
             "A network that cannot learn a handful by heart has a fault: look at the loss, the output activation, the gradient, the "
             "labels, the scale of the inputs."
         )
-    return Item("overfit", level, numbers, said, advice, f"{CS231N}; {KARPATHY}; {GOODFELLOW}")
+    source = f"{CS231N}; {KARPATHY}; {GOODFELLOW}"
+    strain = strained(share, warn=NEAR_ZERO)
+    return Item("overfit", level, numbers, said, advice, source, strain=strain)
 
 
 BETTER: Final = 0.01
@@ -136,9 +181,17 @@ def inputs_matter(*, real: float, zeroed: float, spread: float, num_steps: int) 
     if spread <= 0.0 and not real < zeroed:
         said = f"Outputs do not depend on the inputs. {said}"
         return Item("inputs_matter", "fail", numbers, said, advice, KARPATHY)
-    if real < zeroed - BETTER * abs(zeroed):
-        return Item("inputs_matter", "pass", numbers, said, "", KARPATHY)
-    return Item("inputs_matter", "warn", numbers, said, advice, KARPATHY)
+    level = "pass" if real < zeroed - BETTER * abs(zeroed) else "warn"
+    strain = strained(real, warn=max(zeroed, 1e-12))
+    return Item(
+        "inputs_matter",
+        level,
+        numbers,
+        said,
+        "" if level == "pass" else advice,
+        KARPATHY,
+        strain=strain,
+    )
 
 
 # ---- one sample, one answer ------------------------------------------------------------------
@@ -157,17 +210,19 @@ def batch_mixing(*, training: float, evaluation: float, has_statistics: bool) ->
     numbers = {"training": training, "evaluation": evaluation}
     advice = "Look for a reshape or a mean over the wrong axis, or a softmax over the batch."
     where = []
-    where += ["at evaluation"] if not evaluation <= MIXED else []
-    where += ["in training"] if not (has_statistics or training <= MIXED) else []
+    where += [f"at evaluation ({said_of(evaluation)})"] if not evaluation <= MIXED else []
+    is_mixed = not (has_statistics or training <= MIXED)
+    where += [f"in training ({said_of(training)})"] if is_mixed else []
+    strain = strained(evaluation, warn=MIXED)
     if where:
         said = (
-            f"The output of a sample depends on other samples of the batch {' and '.join(where)}."
+            f"The output of a sample depends on other samples of the batch {' and '.join(where)}, where 1 is as much as on the sample "
+            "itself."
         )
-        return Item("batch_mixing", "fail", numbers, said, advice, KARPATHY)
-    said = "The output of a sample depends on that sample only"
-    exempt = training > MIXED
-    said += " (at evaluation; batch statistics mix in training, as they should)." if exempt else "."
-    return Item("batch_mixing", "pass", numbers, said, "", KARPATHY)
+        return Item("batch_mixing", "fail", numbers, said, advice, KARPATHY, strain=strain)
+    said = f"The output of a sample depends on that sample only (others: {said_of(evaluation)} at evaluation, {said_of(training)} in training"
+    said += ", where batch statistics mix, as they should)." if training > MIXED else ")."
+    return Item("batch_mixing", "pass", numbers, said, "", KARPATHY, strain=strain)
 
 
 LOUDER, LOSSES_APART = 1.6, 4.0
@@ -198,32 +253,36 @@ def modes(seen: Modes) -> Item:
     """Whether training and evaluation mode differ as they should: noise and batch statistics in training only."""
     numbers = {"noise": seen.noise, "loudness": seen.loudness}
     source = "Srivastava et al. 2014, Dropout; Ioffe and Szegedy 2015, Batch normalization"
+    strain = max(strained(seen.noise, warn=MIXED), strained(seen.loudness, warn=LOUDER))
 
-    def found(level: str, said: str, advice: str) -> Item:
-        return Item("modes", level, numbers, said, advice, source)
+    if seen.training is not None and seen.evaluation is not None:
+        numbers |= {"training": seen.training, "evaluation": seen.evaluation}
+    level, said, advice = _of_modes(seen)
+    return Item("modes", level, numbers, said, advice, source, strain=strain)
 
+
+def _of_modes(seen: Modes) -> tuple[str, str, str]:
+    """Level, sentence and advice."""
     if not seen.noise <= MIXED:
         said = f"Two evaluations of the same samples differ by {said_of(100 * seen.noise)} %: something random is on."
-        return found(
-            "fail", said, "Switch dropout off at evaluation (deterministic when not training)."
-        )
+        advice = "Switch dropout off at evaluation: leave model.dropout_at_evaluation out; own modules: deterministic when not training."
+        return "fail", said, advice
     if not seen.has_statistics and seen.loudness > LOUDER:
         said = f"Outputs at evaluation are {said_of(seen.loudness)} times as large as in training on average."
-        return found("warn", said, "Scale what dropout keeps: model.dropout_form: inverted.")
+        return "warn", said, "Scale what dropout keeps: model.dropout_form: inverted."
     if seen.training is None or seen.evaluation is None:
-        return found(
-            "pass",
-            "Nothing random is on at evaluation, and outputs are as large as in training.",
-            "",
+        said = (
+            f"Nothing random is on at evaluation (two differ by {said_of(seen.noise)}), and outputs are {said_of(seen.loudness)} times as "
+            "large as in training."
         )
-    numbers |= {"training": seen.training, "evaluation": seen.evaluation}
+        return "pass", said, ""
     losses = f"{said_of(seen.training)} in training mode, {said_of(seen.evaluation)} at evaluation"
     is_apart = seen.evaluation > LOSSES_APART * seen.training and seen.evaluation > seen.chance
     if not math.isfinite(seen.evaluation) or is_apart:
         said = f"The same samples have quite another loss in the two modes: {losses}."
         advice = "Batch statistics that move too slowly or are not carried do that; a larger batch or a lower norm momentum helps."
-        return found("warn", said, advice)
-    return found("pass", f"Both modes agree as they should: {losses}.", "")
+        return "warn", said, advice
+    return "pass", f"Both modes agree as they should: {losses}.", ""
 
 
 # ---- stability of the rate -------------------------------------------------------------------
@@ -260,46 +319,110 @@ class Course:
 
 
 def stability(courses: Sequence[Mapping[float, Course]], *, num_steps: int) -> Item:
-    """Whether the learning rate is one at which training goes down, and how far from instability it is.
+    """Whether learning rates are ones at which training goes down, and how far from instability they are.
+
+    Each configuration is judged by its own courses. Where rates are compared, some may be too high (that is how the highest stable one
+    is found), so the item fails only where none is stable; it says which are not, and which are at the edge.
 
     Args:
         courses: For each of some configurations that differ in the rate only: the probe by factor on the rate (1, 2, 5).
         num_steps: How long each probe was.
+
+    Source:
+        Google Research, Deep learning tuning playbook, "Identifying unstable workloads": look at twice the best rate, then at more.
     """
-    rates = sorted((course[1.0] for course in courses), key=lambda one: one.rate)
-    levels = [one.level() for one in rates]
+    told = sorted(courses, key=lambda one: one[1.0].rate)
+    unstable = [one for one in told if one[1.0].level() == "fail"]
+    sound = [one for one in told if one[1.0].level() != "fail"]
     numbers = {
-        f"end.x{factor:g}.{c.rate:.3g}": c.end for one in courses for factor, c in one.items()
+        f"end_x{factor:g}.{course.rate:.3g}": course.end
+        for one in told
+        for factor, course in one.items()
     }
-    numbers |= {"stable": float(levels.count("pass")), "rates": float(len(rates))}
-    unstable = [one for one, level in zip(rates, levels, strict=True) if level == "fail"]
-    sound = [one for one, level in zip(rates, levels, strict=True) if level != "fail"]
-    source = f"{PLAYBOOK}; Wu et al. 2018, How SGD selects the global minima"
-
-    def found(level: str, said: str, advice: str = "") -> Item:
-        return Item("stability", level, numbers, said, advice, source)
-
+    numbers |= {"stable": float(len(sound)), "rates": float(len(told))}
     if not sound:
-        one = rates[0]
-        said = f"The loss goes up within {num_steps} steps: from {said_of(one.start)} to {said_of(one.end)} at rate {said_of(one.rate)}."
-        return found("fail", said, "Lower the rate tenfold, or search for one: lanework rate.")
-    if len(rates) > 1:
-        said = f"{len(sound)} of {len(rates)} rates are stable over {num_steps} steps"
-        if unstable:
-            return found("pass", f"{said}; from {said_of(unstable[0].rate)} on the loss goes up.")
-        return found("pass", f"{said}.")
-    (course,) = courses
-    edge = [factor for factor in sorted(course) if course[factor].level() == "fail"]
-    limit = (
-        f"at {edge[0]:g} times the rate the loss goes up"
-        if edge
-        else "so are 2 and 5 times the rate"
-    )
-    said = f"Rate {said_of(rates[0].rate)} is stable over {num_steps} steps; {limit}."
-    if levels == ["warn"]:
-        said = f"The loss went up to {said_of(rates[0].peak)} before it came down from {said_of(rates[0].start)}; {limit}."
-        return found("warn", said, "Warm the rate up (schedule with warmup_epochs), or lower it.")
-    if 2.0 in edge:
+        said, advice = (
+            _lost(told, num_steps),
+            "Lower the rate tenfold, or search for one: lanework rate.",
+        )
+        level = "fail"
+    elif len(told) == 1:
+        level, said, advice = _at_one_rate(sound[0], num_steps)
+    else:
+        level, said, advice = "pass", _at_many_rates(sound, unstable, num_steps), ""
+    strain = (len(unstable) + 0.5 * sum(map(_is_at_edge, sound))) / len(told)
+    source = f"{PLAYBOOK}; Wu et al. 2018, How SGD selects the global minima"
+    strain += LEVELS.index(level)
+    return Item("stability", level, numbers, said, advice, source, strain=strain)
+
+
+def _is_at_edge(course: Mapping[float, Course]) -> bool:
+    return 2.0 in course and course[2.0].level() == "fail"
+
+
+def _edge(course: Mapping[float, Course]) -> float | None:
+    """The least multiple of the rate at which the loss goes up."""
+    return next((factor for factor in sorted(course) if course[factor].level() == "fail"), None)
+
+
+def _lost(told: Sequence[Mapping[float, Course]], num_steps: int) -> str:
+    """No rate is stable: what became of the lowest."""
+    one = told[0][1.0]
+    way = f"from {said_of(one.start)} to a peak of {said_of(one.peak)}, and is {said_of(one.end)} at the end"
+    if not (math.isfinite(one.peak) and math.isfinite(one.end)):
+        way = f"from {said_of(one.start)} to what is no number any more"
+    said = f"The loss goes up within {num_steps} steps: {way}, at rate {said_of(one.rate)}"
+    more = f", the lowest of {len(told)}; no other is stable" if len(told) > 1 else ""
+    return f"{said}{more}."
+
+
+def _at_one_rate(course: Mapping[float, Course], num_steps: int) -> tuple[str, str, str]:
+    """Level, sentence and advice of a single rate that is stable."""
+    own, edge = course[1.0], _edge(course)
+    more = " and ".join(f"{factor:g}" for factor in sorted(course) if factor > 1)
+    limit = f"; so are {more} times the rate" if more else ""
+    if edge is not None:
+        limit = f"; at {edge:g} times the rate the loss goes up (to {said_of(course[edge].peak)})"
+    if own.level() == "warn":
+        said = (
+            f"At rate {said_of(own.rate)} the loss went from {said_of(own.start)} up to {said_of(own.peak)} before it came down to "
+            f"{said_of(own.end)} ({num_steps} steps){limit}."
+        )
+        return "warn", said, "Warm the rate up (schedule with warmup_epochs), or lower it."
+    said = f"Rate {said_of(own.rate)} is stable over {num_steps} steps (loss {said_of(own.start)} to {said_of(own.end)}){limit}."
+    if edge == 2.0:
         advice = "Warm up, clip (clip_norm: 1), or halve the rate: it is at the edge."
-        return found("warn", said, advice)
-    return found("pass", said)
+        return "warn", said, advice
+    return "pass", said, ""
+
+
+def _at_many_rates(
+    sound: Sequence[Mapping[float, Course]],
+    unstable: Sequence[Mapping[float, Course]],
+    num_steps: int,
+) -> str:
+    """Of compared rates: which are stable, which are not, and which of the stable ones are at the edge."""
+    good = [one[1.0].rate for one in sound]
+    bad = [one[1.0].rate for one in unstable]
+    said = (
+        f"{len(good)} of {len(good) + len(bad)} rates are stable over {num_steps} steps ({said_of(good[0])} to "
+        f"{said_of(good[-1])})"
+    )
+    if bad:
+        where = (
+            f"from {said_of(bad[0])} on"
+            if bad[0] > good[-1]
+            else f"at {', '.join(map(said_of, bad))}"
+        )
+        said += f"; {where} the loss goes up"
+    factors = sorted({factor for one in sound for factor in one if factor > 1})
+    edges = {
+        factor: [said_of(one[1.0].rate) for one in sound if _edge(one) == factor]
+        for factor in factors
+    }
+    lines = [
+        f"at {f:g} times {', '.join(rates)} the loss goes up" for f, rates in edges.items() if rates
+    ]
+    if factors and not lines:
+        lines = [f"so are {' and '.join(f'{f:g}' for f in factors)} times each"]
+    return "; ".join([said, *lines]) + "."

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lanework.report import units
 from lanework.report.html import Cell, Column, sign, table, text
 
 SIGNS: Final = {"fail": ("bad", "!"), "warn": ("warn", "!"), "pass": ("good", "\u2713")}
 ORDER: Final = {"fail": 0, "warn": 1, "pass": 2}
+WHOLE: Final = 1e5
+"""Whole numbers below are written in full: they are counts."""
 
 
 def check(record: Mapping[str, Any]) -> str:
@@ -32,10 +35,60 @@ def check(record: Mapping[str, Any]) -> str:
             Cell(f"{sign(kind, mark)} {text(item['level'])}", ORDER.get(item["level"], 0)),
             Cell(text(item["arm"] or "all")),
             Cell(text(said)),
+            Cell(_numbers(item["numbers"])),
         ]
         rows.append(("", cells))
-    columns = [Column(label) for label in ("Looked at", "Result", "Recipes", "What was found")]
+    labels = ("Looked at", "Result", "Recipes", "What was found", "Measured")
+    columns = [Column(label) for label in labels]
     return table(columns, rows, name="check-items", label="What was looked at before training")
+
+
+def in_words(numbers: Mapping[str, Any]) -> str:
+    """What was measured, as text: single numbers first, then those of each layer, tensor or rate.
+
+    Example:
+        >>> in_words({"loss": 2.3026, "activation_std.dense_0": 0.98, "activation_std.output": 1.2})
+        'loss 2.3; activation std: dense_0 0.98, output 1.2'
+    """
+    single, groups = _grouped(numbers)
+    told = [f"{name} {value}" for name, value in single.items()]
+    for family, members in groups.items():
+        told.append(f"{family}: " + ", ".join(f"{name} {value}" for name, value in members.items()))
+    return "; ".join(told)
+
+
+def _grouped(numbers: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Single numbers, and those of one family (`activation_std.dense_0`) together, in words."""
+    single: dict[str, str] = {}
+    groups: dict[str, dict[str, str]] = {}
+    for name, value in numbers.items():
+        family, _, member = name.partition(".")
+        if member:
+            groups.setdefault(units.words(family), {})[member] = _number(value)
+        else:
+            single[units.words(family)] = _number(value)
+    return single, groups
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str):  # what is not finite is stored as text
+        return value
+    is_count = abs(value) < WHOLE and value == round(value)
+    return f"{value:.0f}" if is_count else f"{value:.3g}"
+
+
+def _numbers(numbers: Mapping[str, Any]) -> str:
+    """Single numbers in a line, families as tables that open, for example the spread of each layer."""
+    single, groups = _grouped(numbers)
+    shown = text(", ".join(f"{name} {value}" for name, value in single.items()))
+    for family, members in groups.items():
+        rows = "".join(
+            f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in members.items()
+        )
+        shown += (
+            f'<details><summary>{text(family)}</summary><dl class="facts">{rows}</dl></details>'
+        )
+    return shown
 
 
 def about(record: Mapping[str, Any]) -> str:
