@@ -19,6 +19,7 @@ import pytest
 from lanework import models, recipes
 from lanework.cohort import compiled, devices, lanes, loop, snapshot
 from lanework.cohort.program import Shapes, Strategy
+from lanework.cohort.runs import Event, Finished, Rules, Run, Stopping
 from lanework.cohort.step import Lane, Problem, Told, Update, Watch, fresh_lane, train_step
 from lanework.data import batch_indices
 from lanework.health import deep, series
@@ -105,22 +106,22 @@ def order(seed: int, first_step: int, num_steps: int) -> np.ndarray:
     return batch_indices(NUM_TRAIN, BATCH, seed=seed, first_step=first_step, num_steps=num_steps)
 
 
-def rules(epochs: int, **changes: Any) -> loop.Rules:
+def rules(epochs: int, **changes: Any) -> Rules:
     boundaries = tuple(STEPS_PER_EPOCH * (i + 1) for i in range(epochs))
-    return replace(loop.Rules(boundaries, STEPS_PER_EPOCH, "accuracy", 1.0), **changes)
+    return replace(Rules(boundaries, STEPS_PER_EPOCH, "accuracy", 1.0), **changes)
 
 
-def grid(rates: tuple[float, ...] = RATES, seeds: int = 2) -> list[loop.Run]:
+def grid(rates: tuple[float, ...] = RATES, seeds: int = 2) -> list[Run]:
     return [
-        loop.Run(i * seeds + seed, i, seed, {"learning_rate": rate})
+        Run(i * seeds + seed, i, seed, {"learning_rate": rate})
         for i, rate in enumerate(rates)
         for seed in range(seeds)
     ]
 
 
 def train(
-    built: compiled.Programs, runs: list[loop.Run], how: loop.Rules, **start: Any
-) -> tuple[dict[int, loop.Finished], list[Any], list[loop.Event]]:
+    built: compiled.Programs, runs: list[Run], how: Rules, **start: Any
+) -> tuple[dict[int, Finished], list[Any], list[Event]]:
     finished, metrics, events = {}, [], []
     for tick in loop.train(built, runs, rules=how, order=order, **start):
         metrics += tick.metrics
@@ -129,23 +130,23 @@ def train(
     return finished, metrics, events
 
 
-def weights(item: loop.Finished) -> dict[str, np.ndarray]:
+def weights(item: Finished) -> dict[str, np.ndarray]:
     return snapshot.flatten(item.weights)
 
 
-def same_bits(one: loop.Finished, other: loop.Finished) -> bool:
+def same_bits(one: Finished, other: Finished) -> bool:
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def relative_error(one: loop.Finished, other: loop.Finished) -> float:
+def relative_error(one: Finished, other: Finished) -> float:
     a = np.concatenate([leaf.ravel() for leaf in weights(one).values()])
     b = np.concatenate([leaf.ravel() for leaf in weights(other).values()])
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 @pytest.fixture(scope="module")
-def cohort(pool: ThreadPoolExecutor) -> tuple[dict[int, loop.Finished], list[Any]]:
+def cohort(pool: ThreadPoolExecutor) -> tuple[dict[int, Finished], list[Any]]:
     finished, metrics, _ = train(programs(pool, WHOLE), grid(), rules(3))
     return finished, metrics
 
@@ -305,7 +306,7 @@ def test_same_seed_starts_from_the_same_weights_and_batches() -> None:
 
 def test_early_stopping_stops_after_patience_and_keeps_the_best(pool: ThreadPoolExecutor) -> None:
     watch = Watch("accuracy", 1.0, keep_best=True)
-    how = rules(40, stopping=loop.Stopping(patience=3))
+    how = rules(40, stopping=Stopping(patience=3))
     ended, metrics, events = train(programs(pool, WHOLE, watch=watch), grid(), how)
     assert {event.kind for event in events} == {"stopped_early"}
     for event in events:
@@ -370,7 +371,7 @@ def test_lanes_one_at_a_time_shrink_without_changing_a_number(pool: ThreadPoolEx
 
 def test_the_mean_loss_counts_samples_not_batches(pool: ThreadPoolExecutor) -> None:
     """The last batch of an epoch is short, so its loss weighs less; at rate 0 the mean is that of the whole part."""
-    runs = [loop.Run(0, 0, 0, {"learning_rate": 0.0})]
+    runs = [Run(0, 0, 0, {"learning_rate": 0.0})]
     built = programs(pool, Strategy(1, 1, 1))
     _, metrics, _ = train(built, runs, rules(1))
     lane = fresh_lane(problem(), adam(), Watch(), seed=jnp.uint32(0))

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lanework
+from lanework import spec as specs
 from lanework.export import read
+from lanework.spec.sections import plain_config
 from lanework.store import Store
 
 STUDY = """
@@ -127,3 +130,19 @@ def test_a_study_killed_twice_resumes_to_the_same_numbers(whole: Path) -> None:
     assert start(whole, "twice", kill_after=5, how="resume") == -9
     assert start(whole, "twice", kill_after=0, how="resume") == 0
     assert numbers(whole / "twice") == numbers(whole / "whole")
+
+
+def test_recipes_with_whole_sections_of_their_own_resume(tmp_path: Path) -> None:
+    """As healing makes them: `auto` in them is an initialisation, not a rate that was searched for."""
+    spec = lanework.Study(data="iris", model={"net": "mlp", "hidden": [8]}).spec
+    base = plain_config(specs.expand(spec)[0].config)
+    edits = {
+        "model": {**base["model"], "init": "auto"},
+        "data": {**base["data"], "prepare": "none"},
+    }
+    recipes = tuple(specs.Recipe(name=key, settings={key: value}) for key, value in edits.items())
+    train = spec.train.model_copy(update={"epochs": 1})
+    update = {"train": train, "compare": specs.Compare(recipes=recipes), "seeds": (0,)}
+    study = lanework.Study._of(spec.model_copy(update=update))
+    first = study.run(tmp_path / "runs")
+    assert study.run(tmp_path / "runs", resume=True).folder == first.folder

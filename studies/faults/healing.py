@@ -228,8 +228,14 @@ def _applied(base: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]
 
 def _with_recipes(spec: specs.StudySpec, changes: Mapping[str, dict[str, Any]]) -> specs.StudySpec:
     recipes = tuple(specs.Recipe(name=name, settings=edits) for name, edits in changes.items())
-    return spec.model_copy(
-        update={"study": f"{spec.study}-random", "compare": specs.Compare(recipes=recipes)}
+    return specs.StudySpec(
+        study=f"{spec.study}-random",
+        data=spec.data,
+        model=spec.model,
+        train=spec.train,
+        compare=specs.Compare(recipes=recipes),
+        seeds=spec.seeds,
+        report=spec.report,
     )
 
 

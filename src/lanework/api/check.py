@@ -26,8 +26,9 @@ __all__ = ["BUDGET_SHARE", "ITEMS", "Check", "affordable", "affordable_parts", "
 
 Tell: TypeAlias = Callable[[str], None]
 
-BUDGET_SHARE: Final = 0.02
-"""Of a study's expected training time, what the dear items may take in the quick gate of `lanework run`."""
+BUDGET_SHARE: Final = 0.1
+"""Of a study's expected training time, what the dear items may take in the gate of `lanework run`: one study in ten that would have
+been trained in vain pays for it."""
 GROUP_SECONDS: Final = 3.0
 """About what compiling one program of a group takes the first time."""
 MEMORY_SHARE: Final = 0.1
@@ -199,8 +200,10 @@ def affordable(expected_s: float, *, num_groups: int) -> frozenset[str]:
         num_groups: How many different networks it has.
 
     Example:
-        >>> sorted(affordable(60.0, num_groups=1)), sorted(affordable(3600.0, num_groups=1))
-        (['look'], ['look', 'slopes', 'stability', 'trained'])
+        >>> sorted(affordable(10.0, num_groups=1)), sorted(affordable(60.0, num_groups=1))
+        (['look'], ['look', 'stability'])
+        >>> sorted(affordable(180.0, num_groups=1))
+        ['look', 'slopes', 'stability', 'trained']
     """
     prices = {
         "look": 0.0,

@@ -21,8 +21,8 @@ from lanework import recipes
 from lanework.api.preparing import Laid, Prepared
 from lanework.catalog import CATALOG
 from lanework.cohort import assemble, compiled, gating, plan
-from lanework.cohort.loop import Run
 from lanework.cohort.program import over_lanes
+from lanework.cohort.runs import Run
 from lanework.data.leaks import row_hashes
 from lanework.health import gate, gradients
 from lanework.health.judge_training import NEAR_ZERO

@@ -16,7 +16,8 @@ import numpy as np
 from lanework import export
 from lanework.api.preparing import Laid, num_samples
 from lanework.api.session import Session
-from lanework.cohort import loop, plan, program, snapshot
+from lanework.cohort import plan, program, snapshot
+from lanework.cohort.runs import Tick
 
 PyTree: TypeAlias = Any
 
@@ -37,7 +38,7 @@ def is_done(session: Session, bucket: plan.Bucket) -> bool:
     return kept_file(session, bucket).is_file() and all(run.run in have for run in bucket.runs)
 
 
-def save_snapshot(session: Session, bucket: plan.Bucket, tick: loop.Tick) -> None:
+def save_snapshot(session: Session, bucket: plan.Bucket, tick: Tick) -> None:
     """Records first, then the snapshot: what a snapshot claims is always on the disk already."""
     session.store.flush()
     trees, info = tick.snapshot()

@@ -17,7 +17,8 @@ import numpy as np
 from lanework import data as data_package
 from lanework.api.interrupting import Interrupt
 from lanework.api.preparing import Laid, Prepared, loss_name
-from lanework.cohort import assemble, loop
+from lanework.cohort import assemble
+from lanework.cohort.runs import Finished, Tick
 from lanework.health import verdicts
 from lanework.store import RunResult, Store
 
@@ -84,7 +85,7 @@ class Session:
     interrupt: Interrupt = field(default_factory=Interrupt)
 
 
-def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
+def record(session: Session, laid: Laid, tick: Tick) -> None:
     """Write a tick down and tell how far the study is."""
     store, prepared = session.store, session.prepared
     store.add_metrics(tick.metrics)
@@ -112,7 +113,7 @@ def record(session: Session, laid: Laid, tick: loop.Tick) -> None:
     )
 
 
-def _keep(session: Session, laid: Laid, finished: loop.Finished) -> None:
+def _keep(session: Session, laid: Laid, finished: Finished) -> None:
     """Store a run's result, and its weights when they are the best of its arm so far."""
     dataset = session.prepared.dataset_of(laid.bucket, finished.run)
     val = finished.metrics.get("val", {})

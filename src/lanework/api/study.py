@@ -331,7 +331,9 @@ class Study:
             asked, found = store.meta("asked"), store.meta("rates")
         if asked != specs.content_hash(self.spec):
             return rates.stand_in(self.spec), []  # refused in a moment: it is another study
-        return specs.load_study(folder / "study.yaml"), list(found or [])
+        if not found:
+            return self.spec, []
+        return specs.load_study(folder / "study.yaml"), list(found)
 
     def _prepare(
         self,

@@ -16,8 +16,9 @@ import numpy as np
 from lanework.cohort import executables
 from lanework.cohort import lanes as lane_tools
 from lanework.cohort.compiled import Programs
-from lanework.cohort.loop import Order, Rules, Run, train
+from lanework.cohort.loop import train
 from lanework.cohort.program import over_lanes
+from lanework.cohort.runs import Order, Rules, Run
 from lanework.cohort.step import Lane
 from lanework.health import gate, gradients
 

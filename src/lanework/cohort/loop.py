@@ -1,6 +1,6 @@
-"""The host's side of a cohort: segment after segment, who goes on, who is healed, who leaves.
+"""The host's side of a cohort: segment after segment, which runs are in which lanes, who goes on, who leaves.
 
-Owns the bookkeeping of runs in lanes. Writes no files and prints nothing: `train` yields `Tick`s, and whoever called
+Owns the bookkeeping of runs in lanes; what a segment means for a run is judged by `judging`. Writes no files and prints nothing: `train` yields `Tick`s, and whoever called
 it decides what to store, when to save a snapshot, and when to stop. Decisions depend on results only, never on
 clocks, so a resumed cohort makes the same ones.
 """
@@ -17,215 +17,28 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from lanework.cohort import judging, streaming
 from lanework.cohort import lanes as lane_tools
-from lanework.cohort import streaming
 from lanework.cohort.compiled import Programs
-from lanework.cohort.step import Batches, Lane, Segment
+from lanework.cohort.runs import (
+    BatchOrder,
+    Drawn,
+    Event,
+    Finished,
+    Order,
+    Plateau,
+    Progress,
+    Rules,
+    Run,
+    Tick,
+    by_seed,
+)
+from lanework.cohort.step import Batches, Lane
 from lanework.health import lost
 from lanework.health.series import loss_shape
 from lanework.store import Layers
 
 PyTree: TypeAlias = Any
-# (seed, first_step, num_steps) -> int32 [step, batch]; a pure function, see `lanework.data.batch_indices`.
-BatchOrder: TypeAlias = Callable[[int, int, int], np.ndarray]
-_Drawn: TypeAlias = tuple[np.ndarray, np.ndarray | None]  # sample numbers, weights
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run to be trained in a lane.
-
-    Attributes:
-        run: Its number in the study.
-        arm: Number of its recipe.
-        seed: Seed of weights, batch order and noise.
-        hypers: Traced hyperparameters by name.
-        init: Which of the bucket's initialisers starts it.
-        fold: Which fold of the data it is trained and judged on; 0 without cross-validation.
-    """
-
-    run: int
-    arm: int
-    seed: int
-    hypers: Mapping[str, float]
-    init: int = 0
-    fold: int = 0
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which samples runs see, as pure functions.
-
-    Attributes:
-        draw: `(run, first_step, num_steps, last_losses) -> (index, weight)` of a segment: sample numbers int32 [step, batch],
-            and their weights float32 [step, batch] or None. `last_losses` [sample] are as of the start of the segment, None
-            where they are not needed.
-        key: Runs with equal keys see the same samples at the same step, which are then drawn once.
-        needs_losses: Whether what is drawn depends on the last known losses.
-    """
-
-    draw: Callable[[Run, int, int, np.ndarray | None], _Drawn]
-    key: Callable[[Run], Hashable]
-    needs_losses: bool = False
-
-
-def by_seed(order: BatchOrder) -> Order:
-    """An order of samples that depends on the seed only."""
-
-    def draw(
-        run: Run, first_step: int, num_steps: int, last_losses: np.ndarray | None
-    ) -> tuple[np.ndarray, None]:
-        return order(run.seed, first_step, num_steps), None
-
-    return Order(draw, lambda run: run.seed)
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Early stopping: after `patience` evaluations in a row that did not beat the best by more than `min_delta`."""
-
-    patience: int
-    min_delta: float = 0.0
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the host decides by.
-
-    Attributes:
-        boundaries: Steps at which segments end, increasing; the last one is the length of a run.
-        steps_per_epoch: To say epochs in the records.
-        metric: Metric of the validation part that is followed, without the part's name.
-        sign: +1 when larger is better, else -1.
-        stopping: Early stopping, None for none.
-        retries: How often a run with a non-finite loss returns to its last good snapshot.
-        gentler: Factor on its learning rate at each return.
-        health_every: Evaluations from one record of the layers to the next (the last one is always recorded).
-        deep_every: The same for a close look; 0 for none.
-        is_host_scheduled: Whether the learning rate falls when the followed metric stays on a plateau; each run by its own
-            metric and its own `schedule.*` hyperparameters.
-        is_compacted: Whether the last runs move to narrower programs; a few steps are not worth compiling one.
-    """
-
-    boundaries: tuple[int, ...]
-    steps_per_epoch: int
-    metric: str = "loss"
-    sign: float = -1.0
-    stopping: Stopping | None = None
-    retries: int = 2
-    gentler: float = 0.5
-    health_every: int = 1
-    deep_every: int = 0
-    is_host_scheduled: bool = False
-    is_compacted: bool = True
-
-
-@dataclass
-class Plateau:
-    """What lowering the rate on a plateau remembers of a run.
-
-    Attributes:
-        scale: Factor on the learning rate so far.
-        best_value: Best of the followed metric, larger is better.
-        waited: Evaluations since that one.
-        resting: Evaluations of a cool-down that are left.
-    """
-
-    scale: float = 1.0
-    best_value: float = -math.inf
-    waited: int = 0
-    resting: int = 0
-
-
-@dataclass
-class Progress:
-    """Where a run stands; everything the host must remember of it.
-
-    `beside` are the last metrics of the weights themselves where an average is what counts.
-    """
-
-    run: int
-    segment: int = 0
-    step: int = 0
-    rate_scale: float = 1.0
-    retries: int = 0
-    best_step: int = 0
-    best_value: float = -math.inf
-    waited: int = 0
-    seconds: float = 0.0
-    status: str = "running"
-    num_events: int = 0
-    plateau: Plateau = field(default_factory=Plateau)
-    beside: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a run, in words and data."""
-
-    run: int
-    step: int
-    kind: str
-    text: str
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that left its lane.
-
-    Attributes:
-        run: Its number.
-        arm: Its recipe.
-        status: `ok` or `diverged`.
-        step: Steps taken.
-        best_step: Step of the best evaluation.
-        seconds: Its share of the training time.
-        test_seconds: Its share of the time for scoring the test part.
-        score_seconds: Its share of the time for scoring all parts.
-        retries: How often it was healed.
-        metrics: `{part: {metric: value}}` of the weights that were kept.
-        weights: `(params, state)` on the host.
-    """
-
-    run: int
-    arm: int
-    status: str
-    step: int
-    best_step: int
-    seconds: float
-    test_seconds: float
-    score_seconds: float
-    retries: int
-    metrics: Mapping[str, Mapping[str, float]]
-    weights: PyTree
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What one segment of a cohort gave.
-
-    Attributes:
-        metrics: Rows `(run, step, epoch, name, value)`.
-        health: What was told of layers.
-        events: What happened.
-        finished: Runs that left.
-        num_active: Lanes still training.
-        num_samples: Training samples seen in this segment, all runs together.
-        seconds: Wall time of the segment, scoring included.
-        snapshot: Call it to get `(arrays, info)` of the whole cohort as of the last evaluation.
-        is_boundary: Whether this is the end of a segment; False after a piece of one that comes in several calls.
-    """
-
-    metrics: list[tuple[int, int, float, str, float]]
-    health: list[Layers]
-    events: list[Event]
-    finished: list[Finished]
-    num_active: int
-    num_samples: int
-    seconds: float
-    snapshot: Callable[[], tuple[PyTree, dict[str, Any]]]
-    is_boundary: bool = True
 
 
 @dataclass
@@ -472,7 +285,7 @@ def _end_segment(
     """Judge each lane by what it told, and move those that are done."""
     before, after, told, counts, seen, _ = trained
     rules, slots, num_steps = cohort.rules, cohort.active(), counts.shape[1]
-    first_bad = _first_bad(told.losses[:, :num_steps])
+    first_bad = judging.first_bad(told.losses[:, :num_steps])
     # The short last batch of an epoch weighs less in the mean loss; that of a lane with a bad step is not looked at.
     with np.errstate(invalid="ignore", over="ignore"):
         sums = (told.losses[:, :num_steps].astype(np.float64) * counts).sum(axis=1)
@@ -483,8 +296,14 @@ def _end_segment(
     kept_back = [slot for slot in slots if slot not in called]
     origins = _origins(cohort, called, trained, first_bad)
     for slot in called:
-        said = _Said(num_steps, first_bad[slot], float(mean_loss[slot]), origins.get(slot))
-        kept_back += _judge(cohort, slot, told, said, metrics, going, events)
+        said = judging.Said(num_steps, first_bad[slot], float(mean_loss[slot]), origins.get(slot))
+        number = _number(cohort, slot)
+        run, where = cohort.runs[number], cohort.progress[number]
+        verdict = judging.judge(rules, run, where, told, slot=slot, said=said)
+        metrics += verdict.metrics
+        events += verdict.events
+        going += [slot] * verdict.is_going
+        kept_back += [slot] * verdict.is_kept_back
     looked = told.health and told.health | loss_shape(told.losses[:, :num_steps])
     health = [
         *_layers(cohort, looked, [s for s in going if _is_due(cohort, s, rules.health_every)]),
@@ -523,12 +342,12 @@ def _order_key(cohort: _Cohort, slot: int) -> Hashable:
     return cohort.order.key(cohort.runs[number]), cohort.progress[number].step
 
 
-def _draw(cohort: _Cohort, called: Sequence[int], num_steps: int) -> dict[Hashable, _Drawn]:
+def _draw(cohort: _Cohort, called: Sequence[int], num_steps: int) -> dict[Hashable, Drawn]:
     """What the lanes see in a segment, by order key."""
     losses = None
     if cohort.order.needs_losses and cohort.lanes is not None:
         losses = np.asarray(cohort.lanes.last_losses)
-    drawn: dict[Hashable, _Drawn] = {}
+    drawn: dict[Hashable, Drawn] = {}
     for slot in called:
         key = _order_key(cohort, slot)
         if key not in drawn:
@@ -542,7 +361,7 @@ def _draw(cohort: _Cohort, called: Sequence[int], num_steps: int) -> dict[Hashab
 def _feed(
     cohort: _Cohort,
     called: Sequence[int],
-    drawn: Mapping[Hashable, _Drawn],
+    drawn: Mapping[Hashable, Drawn],
     cut: tuple[int, int],
     following: tuple[int, int] | None,
 ) -> tuple[Batches, PyTree]:
@@ -582,7 +401,7 @@ def _look_ahead(
     cohort: _Cohort,
     feeder: streaming.Feeder,
     called: Sequence[int],
-    drawn: Mapping[Hashable, _Drawn],
+    drawn: Mapping[Hashable, Drawn],
     following: tuple[int, int] | None,
 ) -> None:
     """Begin to fill the buffer of the call after this one; over the end of a segment it is a guess that is mostly right."""
@@ -623,60 +442,6 @@ def _hypers(cohort: _Cohort) -> dict[str, np.ndarray]:
     return table
 
 
-def _first_bad(losses: np.ndarray) -> list[int | None]:
-    """The first step of each lane whose loss is not finite, None where all are; losses [lane, step]."""
-    is_bad = ~np.isfinite(losses)
-    return [
-        int(first) if any_bad else None
-        for first, any_bad in zip(is_bad.argmax(axis=1), is_bad.any(axis=1), strict=True)
-    ]
-
-
-class _Said(NamedTuple):
-    """The training losses of one lane's segment in short, and what first was not finite where that is known."""
-
-    num_steps: int
-    first_bad: int | None
-    mean_loss: float
-    origin: lost.Origin | None
-
-
-def _judge(
-    cohort: _Cohort,
-    slot: int,
-    told: Segment,
-    said: _Said,
-    metrics: list[Any],
-    going: list[int],
-    events: list[Event],
-) -> list[int]:
-    """Read what one lane tells; gives the slot back when its new state must not be kept.
-
-    `going` gets the slot of a run whose segment counts.
-    """
-    rules, number = cohort.rules, _number(cohort, slot)
-    where = cohort.progress[number]
-    values = {name: float(column[slot]) for name, column in told.metrics.items()}
-    if said.first_bad is not None or not math.isfinite(values.get("loss", 0.0)):
-        first_bad = where.step + (said.num_steps if said.first_bad is None else said.first_bad)
-        is_healed = _heal(cohort, where, first_bad, said.origin, events)
-        return [slot] if is_healed else []
-    where.step += said.num_steps
-    where.segment += 1
-    epoch = where.step / rules.steps_per_epoch
-    metrics.append((number, where.step, epoch, "train_loss", said.mean_loss))
-    metrics += [(number, where.step, epoch, f"val_{name}", value) for name, value in values.items()]
-    going.append(slot)
-    metrics += [
-        (number, where.step, epoch, name, value) for name, value in _summed_up(told, slot, said)
-    ]
-    where.beside = {name: value for name, value in values.items() if name.startswith("raw_")}
-    _follow(rules, where, values, events)
-    if rules.is_host_scheduled and where.status == "running":
-        _look_for_plateau(rules, where, values, cohort.runs[number].hypers, events)
-    return []
-
-
 def _layers(cohort: _Cohort, told: Mapping[str, np.ndarray], slots: Sequence[int]) -> list[Layers]:
     """What some lanes tell of their layers, as one table."""
     if not slots or not told:
@@ -686,127 +451,6 @@ def _layers(cohort: _Cohort, told: Mapping[str, np.ndarray], slots: Sequence[int
     values = np.concatenate(columns, axis=1, dtype=np.float32)
     runs = [_number(cohort, slot) for slot in slots]
     return [Layers(names, runs, [cohort.progress[run].step for run in runs], values)]
-
-
-def _summed_up(told: Segment, slot: int, said: _Said) -> list[tuple[str, float]]:
-    """What the update told of its steps, over a segment: gradients computed, share of clipped steps, 90th percentile of norms."""
-    found = []
-    if told.evaluations is not None:
-        found.append(("gradient_evaluations", float(told.evaluations[slot])))
-    if "clipped" in told.series:
-        share = told.series["clipped"][slot, : said.num_steps].mean(dtype=np.float64)
-        found.append(("clipped_share", float(share)))
-    if "grad_norm" in told.series:
-        norms = told.series["grad_norm"][slot, : said.num_steps]
-        found.append(("grad_norm_p90", float(np.percentile(norms, 90))))
-    return found
-
-
-def _look_for_plateau(
-    rules: Rules,
-    where: Progress,
-    values: Mapping[str, float],
-    hypers: Mapping[str, float],
-    events: list[Event],
-) -> None:
-    """Lower the rate of a run whose metric has not got better for some evaluations.
-
-    Source: the rule of Keras and PyTorch, `ReduceLROnPlateau`.
-    """
-    seen, score = where.plateau, values.get(rules.metric, math.nan) * rules.sign
-    if score > seen.best_value + hypers["schedule.min_delta"]:
-        seen.best_value, seen.waited = score, 0
-        return
-    if seen.resting > 0:
-        seen.resting, seen.waited = seen.resting - 1, 0
-        return
-    seen.waited += 1
-    scale = max(seen.scale * hypers["schedule.factor"], hypers["schedule.min_factor"])
-    if seen.waited < hypers["schedule.patience"] or scale >= seen.scale:
-        return
-    where.num_events += 1
-    text = (
-        f"The learning rate went to {scale:.3g} of its first value: val_{rules.metric} had not got better in {seen.waited} "
-        "evaluations."
-    )
-    events.append(Event(where.run, where.step, "rate_lowered", text, {"factor": scale}))
-    seen.scale, seen.waited, seen.resting = scale, 0, int(hypers["schedule.cooldown"])
-
-
-def _heal(
-    cohort: _Cohort,
-    where: Progress,
-    first_bad: int,
-    origin: lost.Origin | None,
-    events: list[Event],
-) -> bool:
-    """Send a run back to its last good state with a gentler rate; False when it is given up."""
-    rules = cohort.rules
-    rate = cohort.runs[where.run].hypers.get("learning_rate", math.nan) * where.rate_scale
-    why, data = _blamed(origin, where.step)
-    if where.retries >= rules.retries:
-        where.status = "diverged"
-        where.step = first_bad
-        where.num_events += 1
-        text = (
-            f"The loss was no longer finite at step {first_bad}"
-            + (f", also after {where.retries} returns with a gentler rate" if where.retries else "")
-            + f"; the run was retired.{why}"
-        )
-        data = {"learning_rate": _plain(rate), **data}
-        events.append(Event(where.run, first_bad + 1, "diverged", text, data))
-        return False
-    where.retries += 1
-    where.num_events += 1
-    where.rate_scale *= rules.gentler
-    text = (
-        f"The loss was no longer finite at step {first_bad}; the run went back to step {where.step} with learning rate "
-        f"{rate * rules.gentler:.3g} instead of {rate:.3g} (return {where.retries} of {rules.retries}).{why}"
-    )
-    numbers = {"from": _plain(rate), "to": _plain(rate * rules.gentler), "first_bad_step": first_bad}  # fmt: skip
-    events.append(Event(where.run, first_bad + 1, "healed", text, {**numbers, **data}))
-    return True
-
-
-def _blamed(origin: lost.Origin | None, step: int) -> tuple[str, dict[str, Any]]:
-    """What first was not finite, as a sentence and as data; the segment began at `step`."""
-    if origin is None:
-        return "", {}
-    when = step + origin.step
-    data = {"first_not_finite": origin.what, "layer": origin.layer, "at_step": when}
-    return origin.said(when), data
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _follow(
-    rules: Rules, where: Progress, values: Mapping[str, float], events: list[Event]
-) -> None:
-    """Best step, early stopping and the end."""
-    score = values.get(rules.metric, math.nan) * rules.sign
-    margin = rules.stopping.min_delta if rules.stopping else 0.0
-    if score > where.best_value + margin:
-        where.waited = 0
-    else:
-        where.waited += 1
-    if score > where.best_value:
-        where.best_value, where.best_step = score, where.step
-    if where.step >= rules.boundaries[-1]:
-        where.status = "ok"
-    elif rules.stopping and where.waited >= rules.stopping.patience:
-        where.status = "ok"
-        where.num_events += 1
-        text = (
-            f"Stopped at step {where.step}: val_{rules.metric} did not beat its best (step {where.best_step}) in "
-            f"{where.waited} evaluations."
-        )
-        events.append(
-            Event(where.run, where.step, "stopped_early", text, {"best_step": where.best_step})
-        )
-    if not math.isfinite(score):
-        where.best_step = where.step
 
 
 def _dismiss(cohort: _Cohort, slots: Sequence[int]) -> list[Finished]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from lanework.cohort import streaming
-from lanework.cohort.loop import Order, Run, by_seed
 from lanework.cohort.plan import Bucket
+from lanework.cohort.runs import Order, Run, by_seed
 from lanework.data import Dataset, even_epochs, sampling
 from lanework.data.batches import EpochOrder
 from lanework.errors import Problem

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from lanework.cohort import assemble, cost, history, program, updates
-from lanework.cohort.loop import Rules, Run, Stopping
 from lanework.cohort.program import Shapes, Strategy
+from lanework.cohort.runs import Rules, Run, Stopping
 from lanework.cohort.step import Problem, Update, Watch
 from lanework.data import Dataset, Part
 from lanework.errors import DeviceError

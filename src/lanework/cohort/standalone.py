@@ -17,6 +17,7 @@ import optax
 
 from lanework.cohort import compiled, devices, loop
 from lanework.cohort.program import Shapes, Strategy
+from lanework.cohort.runs import BatchOrder, Rules, Run, Tick
 from lanework.cohort.step import Problem, Told, Update, Watch
 from lanework.data import batch_indices
 from lanework.errors import Problem as Complaint
@@ -123,7 +124,7 @@ def train_lanes(
             pool=pool,
         )
         programs.prepare()
-        rules = loop.Rules(boundaries, -(-num_samples // size), retries=0)
+        rules = Rules(boundaries, -(-num_samples // size), retries=0)
         ticks = loop.train(programs, runs, rules=rules, order=_order(num_samples, size))
         return _collected(list(ticks), len(runs), boundaries)
 
@@ -165,7 +166,7 @@ def nnx_pair(
     return pure_init, pure_loss
 
 
-def _runs(hypers: Mapping[str, Sequence[float]], seeds: Sequence[int] | None) -> list[loop.Run]:
+def _runs(hypers: Mapping[str, Sequence[float]], seeds: Sequence[int] | None) -> list[Run]:
     counts = {name: len(values) for name, values in hypers.items()}
     if seeds is not None:
         counts["seeds"] = len(seeds)
@@ -181,7 +182,7 @@ def _runs(hypers: Mapping[str, Sequence[float]], seeds: Sequence[int] | None) ->
             f"must lie between 0 and 2^32 - 1, got {list(numbers)}. Use for example 0, 1, 2.",
         )
     return [
-        loop.Run(i, i, int(seed), {name: float(values[i]) for name, values in hypers.items()})
+        Run(i, i, int(seed), {name: float(values[i]) for name, values in hypers.items()})
         for i, seed in enumerate(numbers)
     ]
 
@@ -270,7 +271,7 @@ def _strategy(num_runs: int, group: int | None) -> Strategy:
     return Strategy(num_devices, num_devices * rounds * size, size)
 
 
-def _order(num_samples: int, batch_size: int) -> loop.BatchOrder:
+def _order(num_samples: int, batch_size: int) -> BatchOrder:
     def order(seed: int, first_step: int, num_steps: int) -> np.ndarray:
         return batch_indices(
             num_samples, batch_size, seed=seed, first_step=first_step, num_steps=num_steps
@@ -279,7 +280,7 @@ def _order(num_samples: int, batch_size: int) -> loop.BatchOrder:
     return order
 
 
-def _collected(ticks: Sequence[loop.Tick], num_runs: int, boundaries: Sequence[int]) -> Trained:
+def _collected(ticks: Sequence[Tick], num_runs: int, boundaries: Sequence[int]) -> Trained:
     place = {step: column for column, step in enumerate(boundaries)}
     losses = np.full((num_runs, len(boundaries)), np.nan)
     for tick in ticks:
