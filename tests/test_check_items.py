@@ -45,19 +45,19 @@ def test_numbers_are_shown_in_the_terminal_and_on_the_page_layer_by_layer() -> N
     found = check.Check("s", (item, replace(item, level="pass")), num_arms=1, seconds=0.1)
     lines = found.text().splitlines()
     assert lines[1].strip() == (
-        "Measured: activation ratio 1e+06; gradient ratio 3; activation std: layer_0 1, layer_1 1e-06, layer_2 1; gradient rms: "
+        "Measured: activation ratio 1\u202f000\u202f000; gradient ratio 3; activation std: layer_0 1, layer_1 1e\u22126, layer_2 1; gradient rms: "
         "layer_0 0.1, layer_1 0.2, layer_2 0.3."
     )
     assert sum("Measured" in line for line in lines) == 1  # what passes is told in its sentence
     shown = page.check(found.record())
     assert "<summary>activation std</summary>" in shown
-    assert shown.count("<dt>layer_1</dt><dd>1e-06</dd>") == 2
-    assert "activation ratio 1e+06, gradient ratio 3" in shown
+    assert shown.count("<dt>layer_1</dt><dd>1e\u22126</dd>") == 2
+    assert "activation ratio 1\u202f000\u202f000, gradient ratio 3" in shown
 
 
 def test_counts_are_written_in_full() -> None:
     assert page.in_words({"steps": 3000.0, "share": 0.12345, "ratio": 2.5e7}) == (
-        "steps 3000; share 0.123; ratio 2.5e+07"
+        "steps 3000; share 0.123; ratio 2.5e7"
     )
 
 

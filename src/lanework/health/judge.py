@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from lanework.report import units
+
 __all__ = ["LEVELS", "Item", "banded", "said_of", "strained", "worst"]
 
 LEVELS: Final = ("pass", "warn", "fail")
@@ -82,7 +84,7 @@ def strained(value: float, *, warn: float) -> float:
 
 def said_of(value: float) -> str:
     """A number in words of three digits."""
-    return f"{value:.3g}"
+    return units.short(value) if math.isfinite(value) else str(value)
 
 
 # ---- the network at its start ----------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from lanework.health.judge import GOODFELLOW, KARPATHY, Item
+from lanework.health.judge import GOODFELLOW, KARPATHY, Item, said_of
 
 __all__ = ["constants", "duplicates", "finite", "input_scale", "labels", "leakage", "target_scale"]
 
@@ -126,7 +126,7 @@ def input_scale(*, size: float, apart: float) -> Item:
         apart: Largest spread of an input over the smallest one, constant ones left out.
     """
     numbers = {"size": size, "apart": apart}
-    said = f"Inputs have a root mean square of {size:.3g}; the widest spreads {apart:.3g} times as far as the narrowest."
+    said = f"Inputs have a root mean square of {said_of(size)}; the widest spreads {said_of(apart)} times as far as the narrowest."
     advice = "Standardise the inputs: data.prepare: auto."
     if not TINY_FAIL <= size <= SIZE_FAIL:
         return Item("input_scale", "fail", numbers, f"Inputs are not scaled. {said}", advice, LECUN)
@@ -140,7 +140,7 @@ def input_scale(*, size: float, apart: float) -> Item:
 def target_scale(*, mean: float, std: float) -> Item:
     """Whether a numeric target varies, and is of a size that the loss and the output are made for."""
     numbers = {"mean": mean, "std": std}
-    said = f"The target as trained has mean {mean:.3g} and standard deviation {std:.3g}."
+    said = f"The target as trained has mean {said_of(mean)} and standard deviation {said_of(std)}."
     if not std > 0:
         return Item(
             "target_scale", "fail", numbers, said, "The target never varies: look at it.", LECUN

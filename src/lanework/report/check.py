@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,7 +33,10 @@ def check(record: Mapping[str, Any]) -> str:
         said = " ".join(filter(None, (item["sentence"], item["advice"])))
         cells = [
             Cell(text(item["name"].replace("_", " "))),
-            Cell(f"{sign(kind, mark)} {text(item['level'])}", ORDER.get(item["level"], 0)),
+            Cell(
+                f'<span class="nowrap">{sign(kind, mark)} {text(item["level"])}</span>',
+                ORDER.get(item["level"], 0),
+            ),
             Cell(text(item["arm"] or "all")),
             Cell(text(said)),
             Cell(_numbers(item["numbers"])),
@@ -71,10 +75,10 @@ def _grouped(numbers: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, str):  # what is not finite is stored as text
-        return value
+    if isinstance(value, str) or not math.isfinite(value):  # what is not finite is stored as text
+        return str(value)
     is_count = abs(value) < WHOLE and value == round(value)
-    return f"{value:.0f}" if is_count else f"{value:.3g}"
+    return units.scalar(round(value)) if is_count else units.short(value)
 
 
 def _numbers(numbers: Mapping[str, Any]) -> str:
