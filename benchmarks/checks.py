@@ -128,7 +128,7 @@ def single(result: dict, case: dict, bar: Bar) -> float | None:
     if bar.measure == "peak_fraction":
         return peak_fraction(result, case, bar)
     if bar.measure == "watching_fraction":
-        return watching_fraction(case)
+        return watching_fraction(result.get("watching", {}).get(bar.case, case))
     if bar.case == "start":
         return case.get(bar.measure)
     if bar.case == "r7":

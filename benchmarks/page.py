@@ -260,7 +260,7 @@ time without, minus 1, computed from its authors' raw results (RTX 2080 Ti). Its
 def watching(result: dict) -> str:
     """What watching costs, beside published costs of another tool."""
     lines = []
-    for name, case in result["cases"].items():
+    for name, case in (result["cases"] | result.get("watching", {})).items():
         if watching_fraction(case) is None:
             continue
         cells = [

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import measure
 import page
-from cases import CASES, EXTRA_CASES, LANEWORK, PEERS, Case
+from cases import CASES, EXTRA_CASES, LANEWORK, PEERS, WATCHES, Case
 from checks import lines
 from contenders import (
     HERE,
@@ -44,9 +44,12 @@ def main() -> int:
         )
         case = run_case(name, options)
         case |= {"measured_at": now(), "commit": measure.commit(ROOT)}
-        if options.contenders:
-            case = put_into(result["cases"][name], case)
-        result["cases"][name] = case
+        if options.watching:  # ratios hold within a sitting: nothing of it is mixed with the case
+            result.setdefault("watching", {})[name] = case
+        elif options.contenders:
+            result["cases"][name] = put_into(result["cases"][name], case)
+        else:
+            result["cases"][name] = case
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")  # after each case: nothing is lost
     print("\n" + "\n".join(lines(result)))
@@ -90,6 +93,11 @@ def parse() -> argparse.Namespace:
         default=None,
         help="measure only these anew, into the result file given with --into",
     )
+    parser.add_argument(
+        "--watching",
+        action="store_true",
+        help="only what watching costs (off, default, deep), in a sitting of its own, into the file given with --into",
+    )
     parser.add_argument("--reps", type=int, default=5, help="repetitions (median is reported)")
     parser.add_argument("--slow-s", type=float, default=30, help="a contender is slow above this")
     parser.add_argument("--slow-reps", type=int, default=3, help="repetitions of slow contenders")
@@ -100,7 +108,10 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="three epochs, few runs: do all scripts work? No figures.",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.watching:
+        options.contenders = list(WATCHES)
+    return options
 
 
 def _names(known: list[str]):
