@@ -38,15 +38,16 @@ def page(draws: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _head(draws: Sequence[Mapping[str, Any]]) -> str:
-    sizes = "; ".join(
-        f"seed {one['seed']}: {one['counts']['faults']} faults and {one['counts']['healthy']} healthy studies"
-        for one in draws
-    )
+    of_size: dict[str, list[str]] = {}
+    for one in draws:
+        told = f"{one['counts']['faults']} faults and {one['counts']['healthy']} healthy studies"
+        of_size.setdefault(told, []).append(str(one["seed"]))
+    sizes = "; ".join(f"{told} with seed {', '.join(seeds)}" for told, seeds in of_size.items())
     left_out = "; ".join(f"`{cause}` ({why})" for cause, why in UNMENDED.items())
     return f"""# The fault zoo
 
 Studies with planted faults and healthy studies of the same kinds, drawn by parameters (cause, place, strength, seed) from the tables
-in `studies/faults/`: {sizes}, two runs each. Tables, images, sequences and a time series; multi-layer perceptrons, a small
+in `studies/faults/`: {sizes}; two runs of each. Tables, images, sequences and a time series; multi-layer perceptrons, a small
 convolutional network, a small ResNet, GRU and LSTM. `make faults` trains them all, calls the rules on what was stored (they see
 records and nothing else), trains the first remedies beside as many random changes, and writes this page; `python -m studies.faults
 --seed N` draws fresh ones. Each study is an ordinary file in `runs/faults/seed-N/`, with its data.
