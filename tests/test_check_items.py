@@ -385,6 +385,7 @@ def groups_of(prepared: preparing.Prepared) -> Iterator[list[check_networks.Grou
         yield check_networks.groups(prepared, built)
 
 
+@pytest.mark.slow
 def test_built_in_dropout_that_stays_on_at_evaluation_fails_and_monte_carlo_passes() -> None:
     model = {"net": "mlp", "hidden": [8], "dropout": 0.5}
     found = checked(model=model | {"dropout_at_evaluation": True})
@@ -497,6 +498,7 @@ def test_a_handful_must_be_known_nearly_by_heart() -> None:
     assert by_heart(1.1, is_falling=True) == "fail"
 
 
+@pytest.mark.slow
 def test_where_few_steps_are_not_enough_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_networks, "MOST_TRAINING", 40)
     found = checked(model={"net": "mlp", "hidden": [16]}, data="diabetes")["overfit"]

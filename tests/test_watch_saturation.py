@@ -91,6 +91,7 @@ def test_an_own_function_tells_its_saturated_share(tmp_path: Path) -> None:
     assert told["output"] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_gated_cells_are_squashed_by_tanh(tmp_path: Path, net: str) -> None:
     draw = np.random.default_rng(0)
