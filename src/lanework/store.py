@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -311,9 +312,7 @@ class Store:
         Args:
             records: Any number of them. Do not change the arrays afterwards: they are read by the writing thread.
         """
-        content = encode_json(records.names)
-        # A number that follows from the content, so that nobody has to keep count of layouts.
-        layout = int.from_bytes(hashlib.sha256(content.encode()).digest()[:6], "big")
+        layout, content = _layout(tuple(records.names.items()))
         self._write("INSERT OR IGNORE INTO layout VALUES (?, ?)", lambda: ((layout, content),))
         self._write(
             "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?)",
@@ -599,6 +598,13 @@ class Store:
                 f"A store must be open to be used; this one was closed; {self.path}. "
                 f"Open it again with Store(folder, create=False)."
             )
+
+
+@cache
+def _layout(names: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[int, str]:
+    """Number and content of a layout; the number follows from the content, so that nobody has to keep count of layouts."""
+    content = encode_json(dict(names))
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:6], "big"), content
 
 
 def _create(path: Path) -> None:

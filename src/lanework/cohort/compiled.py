@@ -84,6 +84,7 @@ class Programs:
         self._identity = identity
         self._built: dict[tuple[Any, ...], Future[Any]] = {}
         self._segment_seconds = 0.0
+        self._hypers: tuple[dict[str, np.ndarray], dict[str, jax.Array]] | None = None
 
     def prepare(self, *, init_kinds: Sequence[int] = (0,)) -> None:
         """Start compiling what a cohort is sure to call, in the order in which it will be needed."""
@@ -128,11 +129,11 @@ class Programs:
         return lambda seeds: compiled(lanes.to_devices(seeds, self.lane_sharding))
 
     def segment(self, width: int) -> Callable[..., tuple[Lane, Any]]:
-        """The program of one training segment at one width, taking host arrays for everything but lanes and streamed rows."""
+        """The program of one training segment at one width; takes and tells host arrays but for lanes and streamed rows."""
         return self._training(("segment", width))
 
     def steps(self, width: int) -> Callable[..., tuple[Lane, Any]]:
-        """The program of the first steps of a segment that comes in pieces; gives the lanes and `{name: [lane, step]}`."""
+        """The program of the first steps of a segment that comes in pieces; gives the lanes and `{name: [lane, step]}`, host arrays."""
         return self._training(("steps", width))
 
     def _training(self, what: tuple[Any, ...]) -> Callable[..., tuple[Lane, Any]]:
@@ -146,17 +147,27 @@ class Programs:
             train: PyTree = None,
         ) -> tuple[Lane, Any]:
             begun = time.perf_counter()
-            put = lanes.to_devices((dict(hypers), batches), self.lane_sharding)
+            put = self._placed_hypers(hypers), lanes.to_devices(batches, self.lane_sharding)
             steps = jax.device_put(np.int32(num_steps), devices.everywhere(self.mesh))
             data = self._data.device if train is None else {**self._data.device, "train": train}
-            after, told = compiled(carried, *put, steps, data)
-            jax.block_until_ready(told)
+            after, packed = compiled(carried, *put, steps, data)
+            told = lanes.unpacked(packed)
             self._segment_seconds = time.perf_counter() - begun
             return after, told
 
         return call
 
-    def deep(self, width: int) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+    def _placed_hypers(self, hypers: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Hyperparameters on the devices; most segments have those of the one before."""
+        known = self._hypers
+        if known is None or not all(
+            np.array_equal(hypers[name], known[0][name]) for name in hypers
+        ):
+            copied = {name: np.array(column) for name, column in hypers.items()}
+            self._hypers = known = copied, lanes.to_devices(copied, self.lane_sharding)
+        return known[1]
+
+    def deep(self, width: int) -> Callable[..., tuple[Lane, dict[str, np.ndarray]]]:
         """The program of a close look at all lanes, see `lanework.cohort.step.look_deeper`; takes host arrays but for lanes and rows."""
         compiled = self._future(("deep", width)).result()
 
@@ -166,13 +177,12 @@ class Programs:
             batches: Batches,
             is_due: np.ndarray,
             train: PyTree = None,
-        ) -> tuple[Lane, dict[str, jax.Array]]:
+        ) -> tuple[Lane, dict[str, np.ndarray]]:
             rows = self._looked_at(batches)
-            put = lanes.to_devices((dict(hypers), rows, is_due), self.lane_sharding)
+            put = lanes.to_devices((rows, is_due), self.lane_sharding)
             data = self._data.device if train is None else {**self._data.device, "train": train}
-            after, told = compiled(carried, *put, data)
-            jax.block_until_ready(told)
-            return after, told
+            after, packed = compiled(carried, self._placed_hypers(hypers), *put, data)
+            return after, lanes.unpacked(packed)
 
         return call
 

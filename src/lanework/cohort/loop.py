@@ -162,7 +162,7 @@ def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
         batches, train = _feed(cohort, called, drawn, cut, following)
         program = cohort.programs.steps(cohort.width)
         after, series = program(after, hypers, batches, cut[1], train)
-        pieces.append({name: np.asarray(row)[:, : cut[1]] for name, row in series.items()})
+        pieces.append({name: row[:, : cut[1]] for name, row in series.items()})
         samples = len(called) * cut[1] * cohort.programs.shapes.batch_size
         seconds = time.perf_counter() - mark
         # The lanes stand where the segment began until it is judged: that is what a snapshot holds.
@@ -170,7 +170,7 @@ def _advance(cohort: _Cohort, begun: float) -> Iterator[Tick]:
         mark = time.perf_counter()
     batches, train = _feed(cohort, called, drawn, cuts[-1], None)
     after, told = cohort.programs.segment(cohort.width)(after, hypers, batches, cuts[-1][1], train)
-    told = _joined(pieces, lane_tools.to_host(told))
+    told = _joined(pieces, told)
     after, seen = _deeper(cohort, called, after, (hypers, batches, train))
     # Of a segment that came in pieces, the rows of the earlier ones are gone.
     again = _again(cohort, before, (hypers, batches, train)) if len(cuts) == 1 else None
@@ -203,8 +203,9 @@ def _again(
     program = cohort.programs.segment(cohort.width)
 
     def again(num_steps: int) -> Mapping[str, np.ndarray]:
-        told = program(before, hypers, batches, num_steps, train)[1]
-        health: Mapping[str, np.ndarray] = lane_tools.to_host(told.health)
+        health: Mapping[str, np.ndarray] = program(before, hypers, batches, num_steps, train)[
+            1
+        ].health
         return health
 
     return again
@@ -249,7 +250,7 @@ def _deeper(
         return after, {}
     hypers, batches, train = fed
     after, seen = cohort.programs.deep(cohort.width)(after, hypers, batches, is_due, train)
-    return after, lane_tools.to_host(seen)
+    return after, seen
 
 
 def _called(cohort: _Cohort) -> list[int]:

@@ -16,6 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from lanework.cohort import devices
+from lanework.cohort.lanes import Packed, packed
 from lanework.cohort.step import (
     Batches,
     Lane,
@@ -104,12 +105,12 @@ def _sharded(
 
 def segment_program(
     problem: Problem, update: Update, watch: Watch, *, strategy: Strategy, mesh: Mesh, chunk: int
-) -> Callable[..., tuple[Lane, Segment]]:
+) -> Callable[..., tuple[Lane, Packed]]:
     """`(lanes, hypers, batches, num_steps, data) -> (lanes, segments)` over all lanes of a call, not yet compiled."""
 
     def local(
         lanes: Lane, hypers: PyTree, batches: Batches, num_steps: jax.Array, data: PyTree
-    ) -> tuple[Lane, Segment]:
+    ) -> tuple[Lane, Packed]:
         def one(lane: Lane, hypers: PyTree, batches: Batches) -> tuple[Lane, Segment]:
             return train_segment(
                 problem,
@@ -123,7 +124,8 @@ def segment_program(
                 chunk=chunk,
             )
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers, batches)
+        after, told = over_lanes(one, group=strategy.group)(lanes, hypers, batches)
+        return after, packed(told)
 
     lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
     return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
@@ -131,13 +133,13 @@ def segment_program(
 
 def steps_program(
     problem: Problem, update: Update, watch: Watch, *, strategy: Strategy, mesh: Mesh
-) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+) -> Callable[..., tuple[Lane, Packed]]:
     """`(lanes, hypers, batches, num_steps, data) -> (lanes, series)`: a segment's first steps, without looking or evaluating."""
     plain = watch._replace(is_monitored=False)
 
     def local(
         lanes: Lane, hypers: PyTree, batches: Batches, num_steps: jax.Array, data: PyTree
-    ) -> tuple[Lane, dict[str, jax.Array]]:
+    ) -> tuple[Lane, Packed]:
         def one(lane: Lane, hypers: PyTree, batches: Batches) -> tuple[Lane, dict[str, jax.Array]]:
             return train_steps(
                 problem,
@@ -150,7 +152,8 @@ def steps_program(
                 data=data,
             )[:2]
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers, batches)
+        after, series = over_lanes(one, group=strategy.group)(lanes, hypers, batches)
+        return after, packed(series)
 
     lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
     return _sharded(local, mesh, specs=(lane, lane, lane, whole, whole))
@@ -158,12 +161,12 @@ def steps_program(
 
 def deep_program(
     problem: Problem, *, strategy: Strategy, mesh: Mesh, batch_size: int
-) -> Callable[..., tuple[Lane, dict[str, jax.Array]]]:
+) -> Callable[..., tuple[Lane, Packed]]:
     """`(lanes, hypers, rows, is_due, data) -> (lanes, {statistic: [lane, layer]})`: a close look between two segments."""
 
     def local(
         lanes: Lane, hypers: PyTree, rows: jax.Array, is_due: jax.Array, data: PyTree
-    ) -> tuple[Lane, dict[str, jax.Array]]:
+    ) -> tuple[Lane, Packed]:
         def one(
             lane: Lane, hypers: PyTree, rows: jax.Array, is_due: jax.Array
         ) -> tuple[Lane, dict[str, jax.Array]]:
@@ -177,7 +180,8 @@ def deep_program(
                 batch_size=batch_size,
             )
 
-        return over_lanes(one, group=strategy.group)(lanes, hypers, rows, is_due)
+        after, told = over_lanes(one, group=strategy.group)(lanes, hypers, rows, is_due)
+        return after, packed(told)
 
     lane, whole = PartitionSpec(devices.LANE_AXIS), PartitionSpec()
     return _sharded(local, mesh, specs=(lane, lane, lane, lane, whole))

@@ -187,7 +187,6 @@ class Segment(NamedTuple):
         series: What else the update tells of each step, `{name: [step]}`.
         metrics: Metrics on the validation part after the last step; where an average is what counts, those of the weights
             themselves stand beside as `raw_...`.
-        is_improved: Whether `Watch.metric` beat the best so far.
         health: `{name: [layer]}` of the last step, scalars of the whole network; empty when not monitored.
         evaluations: Gradients computed since the first step; None for rules that compute one per step.
     """
@@ -195,7 +194,6 @@ class Segment(NamedTuple):
     losses: Array
     series: dict[str, Array]
     metrics: dict[str, Array]
-    is_improved: Array
     health: dict[str, Array]
     evaluations: Array | None = None
 
@@ -528,7 +526,7 @@ def train_segment(
     lane = lane._replace(best_value=best_value, kept_params=kept[0], kept_state=kept[1])
     losses = series.pop("loss")
     evaluations = update.evaluations(lane.opt_state)
-    return lane, Segment(losses, series, metrics, is_improved, health, evaluations)
+    return lane, Segment(losses, series, metrics, health, evaluations)
 
 
 def look_deeper(
