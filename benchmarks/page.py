@@ -284,8 +284,8 @@ RULES = """
 ## What a step costs under each update rule
 
 Forward pass, backward pass and update of MLP 64-64-64-10 at batch 64, relative to plain gradient descent (`sgd`) of the same
-library, each measured once, so differences of a tenth or two mean nothing: Lanework with 16 lanes in one program (the validation of a segment included), PyTorch with one network on one thread, in each
-form that it has.
+library, each measured once, so differences of a tenth or two mean nothing: Lanework with 16 lanes in one program (the validation
+of a segment included), PyTorch with one network on one thread, in each form that it has.
 
 | rule | Lanework, microseconds per lane and step | Lanework, relative | PyTorch, for loop | PyTorch, foreach | PyTorch, fused |
 |---|---|---|---|---|---|

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from lanework.health.causes import CAUSES
-from lanework.spec import load_study
-from studies.faults import measure, zoo
+from lanework.spec import expand, load_study
+from lanework.spec.compare import apply_all
+from lanework.spec.sections import plain_config
+from studies.faults import gate, healing, measure, zoo
 from studies.faults.page import page
 from studies.faults.worlds import DATA, write_data
 
@@ -122,6 +125,75 @@ def test_counts_and_the_page_tell_misses_and_false_alarms() -> None:
     assert f"`{sick.name}` run 1: overfitting (warn, 0.60)" in misses
     assert f"`{well.name}` run 1: overfitting (warn, 0.60)" in alarms
     assert f"`{well.name}` run 0" not in text
+
+
+def test_what_the_gate_says_is_counted_for_sick_and_healthy_studies_apart() -> None:
+    sick, well = zoo.faults(0)[:3], zoo.healthy(0)[:2]
+    told = {
+        sick[0].name: {"settings": "fail", "overfit": "warn"},
+        sick[1].name: {"overfit": "warn"},
+        sick[2].name: {},
+        well[0].name: {"stability": "warn"},
+        well[1].name: {},
+    }
+    counts = gate.counted([*sick, *well], told)
+    assert (counts["gate_faults"], counts["gate_healthy"]) == (3, 2)
+    assert counts["gate_told_share"] == pytest.approx(2 / 3)
+    assert counts["gate_fail_share"] == pytest.approx(1 / 3)
+    assert (counts["gate_healthy_fail_share"], counts["gate_healthy_warn_share"]) == (0.0, 0.5)
+    assert gate.counted(sick, told)["gate_healthy_warn_share"] is None
+
+
+def _mending(name: str, *, best: bool, random: bool) -> dict[str, Any]:
+    one = healing.Mending(
+        case=name,
+        twin=0.9,
+        sick=0.5,
+        first=0.9 if best else 0.5,
+        best=0.9 if best else 0.5,
+        remedy="He initialisation",
+        tried=3,
+        random=0.89 if random else 0.5,
+        change="train.l2: 0.0",
+    )
+    return one.row()
+
+
+def test_the_page_says_where_a_bar_is_missed_and_how_certain_remedies_beat_chance() -> None:
+    sick = zoo.faults(0)[:8]
+    readings = [measure.Reading(one.name, 0, (), False, False, math.nan) for one in sick]
+    mendings = [_mending(one.name, best=True, random=False) for one in sick[:6]]
+    mendings += [_mending(one.name, best=True, random=True) for one in sick[6:]]
+    cases = [{"name": one.name, "planted": one.planted} for one in sick]
+    told = {
+        "seed": 0,
+        "counts": measure.counted(sick, readings) | {"best_mends_share": 1.0},
+        "cases": cases,
+        "mendings": mendings,
+        "readings": measure.as_rows(readings),
+    }
+    text = page([told])
+    assert "| 0.0 % (**missed**) |" in text
+    assert "| 100.0 % |" in text
+    # Six of six that only one of them mends: twice a half to the sixth.
+    assert "6 by remedies only, 0 by random changes only (sign test: p = 0.031)" in text
+    assert "2 are mended by remedies and by random changes" in text
+
+
+def test_random_changes_alter_as_many_settings_as_they_are_asked_to(tmp_path: Path) -> None:
+    spec = load_study(zoo.write(zoo.healthy(0)[0], tmp_path, seed=0))
+    base = plain_config(expand(spec)[0].config)
+    sizes = [size for size in (1, 2, 3) for _ in range(20)]
+    random = np.random.default_rng(0)
+    drawn = [healing._drawn(base, size, random) for size in sizes]
+    assert [len(one) for one in drawn] == sizes
+    assert len({path for one in drawn for path in one}) > 10
+    admitted = [(len(one), healing._applied(base, one)) for one in drawn]
+    admitted = [(size, settings) for size, settings in admitted if settings]
+    assert {size for size, _ in admitted} == {1, 2, 3}
+    for size, settings in admitted:
+        changed = apply_all(base, list(settings.items()))
+        assert healing._num_changed(base, changed) >= size
 
 
 @pytest.mark.slow

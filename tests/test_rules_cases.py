@@ -367,7 +367,7 @@ def test_a_loss_that_starts_high_because_of_large_weights_is_no_sign_of_haste() 
         train_loss=curve(falling(11.0, 1.4)),
         train_loss_begin=curve(falling(13.0, 1.4)),
         saturated_share=table(0.86, 0.8, 0.0),
-        update_ratio=table(9e-4, 9e-4, 1.3e-3),
+        update_ratio=table(4e-3, 4e-3, 4e-3),
     )
     assert codes(record) == ["saturated_units"]
 

@@ -45,7 +45,7 @@ def test_layers_are_told_as_of_the_last_record() -> None:
         "Layers of zeros, run 4, at step 20:",
         "layer       gradient",
         "dense_0            3",
-        "output             -",
+        "output             \u2013",
     ]
 
 

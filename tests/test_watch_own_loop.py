@@ -150,5 +150,11 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         array_facts(x, [1, 2])
     with pytest.raises(ValueError, match="x_val and y_val must come together, got one of them"):
         array_facts(x, [1, 2, 3, 4], x)
+    with pytest.raises(
+        ValueError, match=r"targets in x and y must be numbers .* got <U1.*whole num"
+    ):
+        array_facts(x, ["a", "b", "a", "b"])
+    with pytest.raises(ValueError, match=r"inputs in x and y must be numbers .* got object"):
+        array_facts(np.array([[None], [1]], object), [1, 2])
     with pytest.raises(ValueError, match=r"task must be one of .* got 'ranking' and ''"):
         array_facts(x, [1, 2, 3, 4], task="ranking")

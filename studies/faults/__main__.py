@@ -116,19 +116,20 @@ def _looked_at(case: Case, folder: Path, seed: int, until: float) -> list[Readin
 
 def _mended(cases: Sequence[Case], folder: Path, seed: int, until: float) -> list[dict[str, Any]]:
     """What remedies and random changes did, as far as the time goes; what was tried already is read."""
-    from studies.faults import healing
+    from studies.faults import healing, measure
 
     rows, runs = [], folder / "runs"
+    fingerprint = measure.code(*healing.SOURCES)
     for case in healing.patients(cases, seed=seed):
         known = runs / case.name / "mending.json"
         kept = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
-        if kept.get("code") == healing.code():
+        if kept.get("code") == fingerprint:
             row = kept["row"]
         elif time.perf_counter() > until:
             continue
         else:
             row = healing.mend(case, runs / case.name, twin=runs / case.twin, seed=seed).row()
-            known.write_text(json.dumps({"code": healing.code(), "row": row}), encoding="utf-8")
+            known.write_text(json.dumps({"code": fingerprint, "row": row}), encoding="utf-8")
         print(("   " if row["best_mends"] else "NO ") + json.dumps(row), flush=True)
         rows.append(row)
     return rows

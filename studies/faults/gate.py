@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import lanework
+from studies.faults.measure import code
 from studies.faults.zoo import Case, write
 
 __all__ = ["Told", "counted", "is_known", "looked"]
@@ -17,14 +16,8 @@ __all__ = ["Told", "counted", "is_known", "looked"]
 Told: TypeAlias = Mapping[str, str]
 """Level of each item that is not as it should be, by name."""
 FILE: Final = "gate.json"
-
-
-@cache
-def _code() -> str:
-    """A fingerprint of the gate: what another one said is not its word."""
-    folder = Path(lanework.__file__).parent
-    files = [*(folder / "health").glob("*.py"), *(folder / "api").glob("check*.py")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+SOURCES: Final = ("health/**/*.py", "api/check*.py")
+"""What the gate is made of: what another one said is not its word."""
 
 
 def _kept(case: Case, folder: Path) -> dict[str, Any]:
@@ -34,7 +27,7 @@ def _kept(case: Case, folder: Path) -> dict[str, Any]:
 
 def is_known(case: Case, folder: Path) -> bool:
     """Whether this gate has looked at the study already."""
-    return _kept(case, folder).get("code") == _code()
+    return _kept(case, folder).get("code") == code(*SOURCES)
 
 
 def looked(case: Case, folder: Path, *, seed: int) -> Told:
@@ -49,7 +42,7 @@ def looked(case: Case, folder: Path, *, seed: int) -> Told:
             told.setdefault(item.name, item.level)
     path = folder / "runs" / case.name / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"code": _code(), "told": told}), encoding="utf-8")
+    path.write_text(json.dumps({"code": code(*SOURCES), "told": told}), encoding="utf-8")
     return told
 
 

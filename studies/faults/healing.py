@@ -5,15 +5,12 @@ Owns the random changes and the comparison. Remedies come from `lanework.api.hea
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import lanework
 from lanework import spec as specs
 from lanework.api.heal import heal
 from lanework.api.study import Study
@@ -24,11 +21,13 @@ from studies.faults.measure import score
 from studies.faults.worlds import SEEDS, Random, generator
 from studies.faults.zoo import UNMENDED, Case
 
-__all__ = ["WITHIN", "Mending", "code", "mend", "patients"]
+__all__ = ["SOURCES", "WITHIN", "Mending", "mend", "patients"]
 
 WITHIN: Final = 0.02
 """Validation accuracy or R2 that a mended study may be below its twin."""
 TOP: Final = 3
+SOURCES: Final = ("health/**/*.py", "api/heal*.py")
+"""What remedies are made of: what came of others is not theirs."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,6 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return round(value, 4) if math.isfinite(value) else None
-
-
-@cache
-def code() -> str:
-    """A fingerprint of the rules and remedies: what came of others is not theirs."""
-    folder = Path(lanework.__file__).parent
-    files = [*(folder / "health").rglob("*.py"), *(folder / "api").glob("heal*.py")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def patients(cases: Sequence[Case], *, seed: int) -> list[Case]:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from lanework.store import Store
 from studies.faults.worlds import DATA
 from studies.faults.zoo import Case, write
 
-__all__ = ["Reading", "counted", "is_trained", "read", "score", "trained", "worst"]
+__all__ = ["Reading", "code", "counted", "is_trained", "read", "score", "trained", "worst"]
 
 EARLY: Final = 0.2
 FIRST: Final = 2
@@ -50,6 +51,18 @@ class Reading:
     named: bool
     both: bool
     early: float
+
+
+@cache
+def code(*patterns: str) -> str:
+    """A fingerprint of some files of the package: what another version of them said is not their word.
+
+    Args:
+        patterns: The files, as patterns from the package's folder.
+    """
+    folder = Path(lanework.__file__).parent
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def trained(case: Case, folder: Path, *, seed: int) -> Path:

@@ -46,7 +46,8 @@ def array_facts(
         The facts; see `DataFacts` for each.
 
     Raises:
-        ValueError: Parts of unequal length, one of `x_val` and `y_val` alone, or an unknown task or kind.
+        ValueError: Parts of unequal length, inputs or targets that are no numbers, one of `x_val` and `y_val` alone, or an unknown task
+            or kind.
 
     Example:
         >>> facts = array_facts([[0.0], [1.0], [2.0], [4.0]], [0, 0, 0, 1])
@@ -55,7 +56,8 @@ def array_facts(
     """
     if task not in ("", *TASKS) or kind not in ("", *KINDS):
         raise ValueError(
-            f"task must be one of {', '.join(TASKS)} and kind one of {', '.join(KINDS)}, got {task!r} and {kind!r}. Leave them out to have them told by the arrays."
+            f"task must be one of {', '.join(TASKS)} and kind one of {', '.join(KINDS)}, got {task!r} and {kind!r}. "
+            "Leave them out to have them told by the arrays."
         )
     if (x_val is None) != (y_val is None):
         raise ValueError("x_val and y_val must come together, got one of them. Give both or none.")
@@ -94,6 +96,12 @@ def _part(x: npt.ArrayLike, y: npt.ArrayLike, task: str, kind: str, *, name: str
         raise ValueError(
             f"{name} must hold a row for each sample, got shapes {inputs.shape} and {targets.shape}. Give as many targets as samples."
         )
+    for what, array in (("inputs", inputs), ("targets", targets)):
+        if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+            raise ValueError(
+                f"{what} in {name} must be numbers as the network gets them, got {array.dtype}. Classes are whole numbers: "
+                "numpy.unique(y, return_inverse=True)[1] gives them."
+            )
     inputs = inputs.reshape(len(inputs), -1) if inputs.ndim == 1 else inputs
     if kind not in ("", "codes") or not np.issubdtype(inputs.dtype, np.signedinteger):
         inputs = inputs.astype(np.float32)

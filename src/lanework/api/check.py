@@ -104,25 +104,15 @@ class Check:
         Args:
             passed: Tell those too that are as they should be.
         """
-        lines = []
-        for item in self.items:
-            if item.level == "pass" and not passed:
-                continue
-            arm = f" [{item.arm}]" if item.arm else ""
-            lines.append(f"{item.level:<5} {item.name}{arm}: {item.sentence}")
-            if item.level == "pass":
-                continue
-            numbers = check_page.in_words(item.numbers)
-            lines += [f"      Measured: {numbers}."] if numbers else []
-            lines += [f"      What to do: {item.advice}"] if item.advice else []
-        return "\n".join(lines)
+        told = [asdict(item) for item in self.items if passed or item.level != "pass"]
+        return "\n".join(check_page.lines(told))
 
     def summary(self) -> str:
         """How many items there are of each level, in one line."""
         counts = [sum(item.level == level for item in self.items) for level in LEVELS]
         text = (
-            f"{self.study}, {units.counted(self.num_arms, 'configuration')}: {counts[2]} failed, {units.counted(counts[1], 'warning')}, {counts[0]} passed "
-            f"({self.seconds:.1f} s)."
+            f"{self.study}, {units.counted(self.num_arms, 'configuration')}: {counts[2]} failed, "
+            f"{units.counted(counts[1], 'warning')}, {counts[0]} passed ({self.seconds:.1f} s)."
         )
         if self.left_out:
             text += (

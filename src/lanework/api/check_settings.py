@@ -1,7 +1,7 @@
 """The gate's look at settings: what can be said of a configuration by its study file and its data alone.
 
-Owns which rules of `lanework.health.rules` can be asked before the first step, and what their findings become. Writes no rule of its own and
-imports no JAX.
+Owns which rules of `lanework.health.rules` can be asked before the first step, and what their findings become. Writes no rule of
+its own and imports no JAX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lanework.health.causes import CAUSES
 from lanework.health.findings import Finding
 from lanework.health.judge import Item
 from lanework.health.records import DataFacts, NetFacts, RunRecord
-from lanework.health.rules import data_and_loss, measures
+from lanework.health.rules import data_and_loss
 from lanework.spec.sections import plain_config
 
 if TYPE_CHECKING:
@@ -65,16 +65,10 @@ def items(prepared: Prepared) -> list[Item]:
 
 def of_record(record: RunRecord) -> list[Item]:
     """What the rules say of a configuration of which nothing is recorded yet; a pass where they say nothing."""
-    findings = [rule(record) for rule in RULES if not _is_harmless(rule, record)]
+    findings = [rule(record) for rule in RULES]
     told = [_item(one) for one in findings if one is not None and one.confidence >= SURE]
     said = f"None of {len(RULES)} mistakes that settings and data can show was found."
     return told or [Item("settings", "pass", {"looked_at": float(len(RULES))}, said, "", SOURCE)]
-
-
-def _is_harmless(rule: Rule, record: RunRecord) -> bool:
-    """A batch that holds the whole training part is the same in any order."""
-    is_whole = measures.batch_size(record) >= record.data.num_train > 0
-    return rule is data_and_loss.not_shuffled and is_whole
 
 
 def _item(finding: Finding) -> Item:

@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from lanework.health.findings import LEVELS
 from lanework.health.records import RunRecord
+from lanework.report import check as check_page
 from lanework.report.health_facts import first_lost
 from lanework.report.remedies import remedies_text
-from lanework.report.units import counted
+from lanework.report.units import counted, short
 
 __all__ = ["check_text", "layers_text", "lost_lines", "tried_text"]
 
-LEVELS: Final = ("fail", "warn")
 COLUMNS: Final = {
     "grad_norm": "gradient",
     "param_norm": "weights",
@@ -55,12 +56,8 @@ def check_text(record: Mapping[str, Any]) -> str:
     items = [item for item in record.get("items") or () if item["level"] in LEVELS]
     if not items:
         return ""
-    lines = ["Found before training:"]
-    for item in sorted(items, key=lambda item: LEVELS.index(item["level"])):
-        arm = f" [{item['arm']}]" if item["arm"] else ""
-        lines.append(f"{item['level']:<5} {item['name']}{arm}: {item['sentence']}")
-        lines += [f"      What to do: {item['advice']}"] if item["advice"] else []
-    return "\n".join(lines)
+    items.sort(key=lambda item: LEVELS.index(item["level"]))
+    return "\n".join(["Found before training:", *check_page.lines(items, numbers=False)])
 
 
 def tried_text(record: Mapping[str, Any]) -> str:
@@ -87,9 +84,5 @@ def _table(record: RunRecord) -> str:
             table.values[-1, table.names.index(name)] if name in table.names else math.nan
             for table in shown.values()
         ]
-        lines.append(name.ljust(width) + "".join(_number(value).rjust(WIDTH) for value in last))
+        lines.append(name.ljust(width) + "".join(short(value).rjust(WIDTH) for value in last))
     return "\n".join(lines)
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"

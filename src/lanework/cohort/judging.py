@@ -14,6 +14,7 @@ import numpy as np
 from lanework.cohort.runs import Event, Progress, Rules, Run
 from lanework.cohort.step import Segment
 from lanework.health import lost
+from lanework.report.health_facts import first_lost
 
 __all__ = ["Said", "Verdict", "first_bad", "judge"]
 
@@ -171,7 +172,7 @@ def _blamed(origin: lost.Origin | None, step: int) -> tuple[str, dict[str, Any]]
         return "", {}
     when = step + origin.step
     data = {"first_not_finite": origin.what, "layer": origin.layer, "at_step": when}
-    return origin.said(when), data
+    return f" {first_lost(data)}", data
 
 
 def _plain(value: float) -> float | None:

@@ -35,19 +35,6 @@ class Origin(NamedTuple):
     layer: str
     step: int
 
-    def said(self, step: int) -> str:
-        """As a sentence behind another one; `step` counts from the start of the run."""
-        if self.what == "loss":
-            return (
-                f" Gradients and weights were finite before step {step}: the loss itself was first."
-            )
-        name = {
-            "gradient": f"the gradient of {self.layer}",
-            "weights": f"the weights of {self.layer}",
-            "activation": f"what {self.layer} gives",
-        }[self.what]
-        return f" The first that was not finite: {name}, at step {step}."
-
 
 def chosen(first_bad: Mapping[int, int]) -> tuple[int, ...]:
     """Up to which steps a segment is gone through again, by the first bad step of each lost lane; the commonest first.

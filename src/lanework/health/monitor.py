@@ -21,6 +21,7 @@ from lanework.health import activations, lost, probes
 from lanework.health.diagnose import diagnose
 from lanework.health.findings import Finding
 from lanework.health.records import Curve, DataFacts, Happening, LayerTable, NetFacts, RunRecord
+from lanework.health.rules.measures import name_of
 from lanework.health.series import loss_shape
 
 __all__ = ["Monitor"]
@@ -96,8 +97,8 @@ class Monitor:
             name=name,
         )
         self._start = replace(start, net=_net_facts(start, params, module, outputs))
-        is_gated = _name_of(start, "model.net") in activations.GATED
-        squashing = "tanh" if is_gated else _name_of(start, "model.activation")
+        is_gated = name_of(start.setting("model.net")) in activations.GATED
+        squashing = "tanh" if is_gated else name_of(start.setting("model.activation"))
         self._bounds = activations.BOUNDS.get(squashing)
         self._curves: dict[str, tuple[list[int], list[float]]] = {}
         self._layers: dict[str, list[tuple[int, dict[str, float]]]] = {}
@@ -276,18 +277,13 @@ def _in_order(layers: Mapping[str, PyTree], module: nnx.Module | None) -> list[s
     return [*made, *(name for name in layers if name not in made)]
 
 
-def _name_of(record: RunRecord, path: str) -> str:
-    chosen = record.setting(path, "")
-    return str(chosen.get("name", "") if isinstance(chosen, Mapping) else chosen)
-
-
 def _net_facts(
     record: RunRecord,
     params: PyTree,
     module: nnx.Module | None,
     outputs: jax.Array | jax.ShapeDtypeStruct | None,
 ) -> NetFacts:
-    loss, data = _name_of(record, "train.loss"), record.data
+    loss, data = name_of(record.setting("train.loss")), record.data
     is_single = loss == "binary_cross_entropy" and data.num_classes == 2
     nodes = () if module is None else nnx.iter_graph(module)
     return NetFacts(

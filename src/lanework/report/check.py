@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from lanework.report import units
@@ -59,6 +59,25 @@ def in_words(numbers: Mapping[str, Any]) -> str:
     for family, members in groups.items():
         told.append(f"{family}: " + ", ".join(f"{name} {value}" for name, value in members.items()))
     return "; ".join(told)
+
+
+def lines(items: Iterable[Mapping[str, Any]], *, numbers: bool = True) -> list[str]:
+    """Items for the terminal: a line each, and below what is not as it should be what was measured and what to do.
+
+    Args:
+        items: As in `lanework.api.check.Check.record`.
+        numbers: Tell what was measured, too.
+    """
+    told = []
+    for item in items:
+        arm = f" [{item['arm']}]" if item["arm"] else ""
+        told.append(f"{item['level']:<5} {item['name']}{arm}: {item['sentence']}")
+        if item["level"] == "pass":
+            continue
+        measured = in_words(item["numbers"]) if numbers else ""
+        told += [f"      Measured: {measured}."] if measured else []
+        told += [f"      What to do: {item['advice']}"] if item["advice"] else []
+    return told
 
 
 def _grouped(numbers: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

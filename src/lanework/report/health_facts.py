@@ -132,13 +132,16 @@ def run_health(store: Store, run: int) -> RunHealth:
 
 
 def first_lost(data: Mapping[str, Any]) -> str:
-    """What an event says of what first was not finite, as a sentence; empty where no layer is known.
+    """What an event says of what first was not finite, as a sentence; empty where nothing is known.
 
     Example:
         >>> first_lost({"first_not_finite": "gradient", "layer": "dense_0", "at_step": 12})
         'The first that was not finite: the gradient of dense_0, at step 12.'
     """
-    noun, layer = NOUNS.get(str(data.get("first_not_finite"))), data.get("layer")
+    what, layer = data.get("first_not_finite"), data.get("layer")
+    if what == "loss":
+        return f"Gradients and weights were finite before step {data['at_step']}: the loss itself was first."
+    noun = NOUNS.get(str(what))
     if noun is None or not layer:
         return ""
     when = f", at step {data['at_step']}" if "at_step" in data else ""
