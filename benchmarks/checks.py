@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cases import BARS, VARIANTS, Bar
 
@@ -102,25 +104,26 @@ def peak_fraction(result: dict, case: dict, bar: Bar) -> float | None:
     return reached * case["work"]["flops_per_sample"] / (peak * 1e9)
 
 
-def watching_fraction(case: dict, name: str = "lanework_watched") -> float | None:
-    """Training time with records and watching over the time without, minus 1."""
-    on, off = (
-        seconds_per_sample(case.get("contenders", {}).get(one, {}))
-        for one in (name, "lanework_unwatched")
-    )
-    return on / off - 1 if on and off else None
+class Cost(NamedTuple):
+    """What one form of watching costs beside another, as a share of its time: the median over rounds, and its 95 % interval."""
+
+    share: float
+    low: float
+    high: float
+    rounds: int
 
 
-def watching_of_fastest(case: dict, name: str = "lanework_watched") -> float | None:
-    """The same of the fastest repetition of each."""
-
-    def fastest(name: str) -> float | None:
-        rows = case.get("contenders", {}).get(name, {}).get("repetitions", ())
-        known = [row for row in rows if row.get("training_s") and row.get("training_samples")]
-        return min((row["training_s"] / row["training_samples"] for row in known), default=None)
-
-    on, off = fastest(name), fastest("lanework_unwatched")
-    return on / off - 1 if on and off else None
+def watching_cost(case: dict, form: str, *, beside: str = "bare") -> Cost | None:
+    """Seconds of turns over those of the same round, minus 1 (see watching.py)."""
+    seconds = case.get("seconds", {})
+    pairs = list(zip(seconds.get(form, ()), seconds.get(beside, ()), strict=True))
+    if not pairs:
+        return None
+    ratios, count = sorted(one / other - 1 for one, other in pairs), len(pairs)
+    # Ranks between which the median lies: how many of `count` fair coins show heads.
+    out = int(count / 2 - 0.98 * math.sqrt(count))
+    low, high = (ratios[0], ratios[-1]) if out < 0 else (ratios[out], ratios[count - 1 - out])
+    return Cost(statistics.median(ratios), low, high, count)
 
 
 def single(result: dict, case: dict, bar: Bar) -> float | None:
@@ -128,7 +131,8 @@ def single(result: dict, case: dict, bar: Bar) -> float | None:
     if bar.measure == "peak_fraction":
         return peak_fraction(result, case, bar)
     if bar.measure == "watching_fraction":
-        return watching_fraction(result.get("watching", {}).get(bar.case, case))
+        found = watching_cost(case.get(bar.id.split(".")[0], {}), "default")
+        return found and found.share
     if bar.case == "start":
         return case.get(bar.measure)
     if bar.case == "r7":

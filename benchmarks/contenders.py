@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases import LANEWORK, PEERS, WATCHES
+from cases import LANEWORK, PEERS
 from measure import Outcome, run_process
 
 HERE = Path(__file__).resolve().parent
@@ -111,15 +111,9 @@ def data_folder() -> Path | None:
 def _lanework(name: str, place: Workplace, out: Path) -> dict[str, object]:
     cache = place.cache("lanework", is_cold=name == "lanework_cold")
     study, segments = out / "study-out", out / "segments.json"
-    if name in WATCHES:
-        command = [
-            sys.executable,
-            str(HERE / "segments.py"),
-            str(place.study),
-            str(study),
-            str(segments),
-            WATCHES[name],
-        ]
+    if name == "lanework_watched":
+        script = str(HERE / "segments.py")
+        command = [sys.executable, script, str(place.study), str(study), str(segments)]
     else:
         command = lanework_command("run", str(place.study), "--out", str(study), "--quiet")
     outcome = run_process(command, folder=out, env=lanework_env(cache), timeout_s=TIMEOUT_S)

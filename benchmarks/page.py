@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from cases import CASES, COCKPIT, EXTRA_CASES, LANEWORK, PEERS
-from checks import Check, checks, median, rate, show, watching_fraction, watching_of_fastest
+from checks import Check, checks, median, rate, show, watching_cost
 
 HERE = Path(__file__).resolve().parent
 
@@ -239,13 +239,14 @@ def contender_row(name: str, contender: dict) -> str:
 WATCHING = """
 ## What watching costs
 
-Time of training and validation with `train.watch: default` (layers recorded at evaluations) and `deep` (signal-to-noise, agreement of gradients and
-sharpness at every evaluation as well) over that with `off`, where nothing is stored either, minus 1. One repetition differs from the next by more than
-what is looked for, so the figure is given by the medians and by the fastest repetition of each; below 0 means that it cannot be
-told from nothing. Deep records cost the same however long a segment is, so they weigh most where evaluations are a few small steps apart.
+Time of training and validation over that of training where nothing is watched or stored, minus 1: with records of the runs' course
+(`train.watch: off`), with layers recorded at evaluations too (`default`), and with signal-to-noise, agreement of gradients and
+sharpness at every evaluation as well (`deep`). The four train in one process and take turns of a tenth of a second or a segment,
+so that a slow moment hits all of them; the median over rounds, and its 95 % interval. Below 0 means that it cannot be told
+from nothing. Deep records cost the same however long a segment is, so they weigh most where evaluations are a few small steps apart.
 
-| case | steps between evaluations | default: medians | default: fastest | deep: medians | deep: fastest | repetitions |
-|---|---|---|---|---|---|---|
+| case | steps between evaluations | off | default | deep | rounds |
+|---|---|---|---|---|---|
 """
 
 PUBLISHED = """
@@ -260,17 +261,17 @@ time without, minus 1, computed from its authors' raw results (RTX 2080 Ti). Its
 def watching(result: dict) -> str:
     """What watching costs, beside published costs of another tool."""
     lines = []
-    for name, case in (result["cases"] | result.get("watching", {})).items():
-        if watching_fraction(case) is None:
+    for name, case in result["cases"].get("watching", {}).items():
+        if name not in CASES:
             continue
+        costs = [watching_cost(case, form) for form in ("off", "default", "deep")]
         cells = [
-            "-" if found is None else f"{100 * found:+.1f} %"
-            for one in ("lanework_watched", "lanework_deep")
-            for found in (watching_fraction(case, one), watching_of_fastest(case, one))
+            f"{100 * one.share:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+            for one in costs
         ]
-        count = len(case["contenders"]["lanework_watched"]["repetitions"])
-        steps = -(-case["work"]["rows"]["train"] // case["work"]["batch_size"])
-        lines.append(f"| {name.upper()} | {steps} | {' | '.join(cells)} | {count} |")
+        work = result["cases"][name]["work"]
+        steps = -(-work["rows"]["train"] // work["batch_size"])
+        lines.append(f"| {name.upper()} | {steps} | {' | '.join(cells)} | {costs[0].rounds} |")
     theirs = [
         f"| {row.problem} | "
         + " | ".join(f"{100 * (x - 1):+,.0f} %" for x in (*row.economy, *row.business, *row.full))

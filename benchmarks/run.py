@@ -19,8 +19,8 @@ from pathlib import Path
 
 import measure
 import page
-from cases import CASES, EXTRA_CASES, LANEWORK, PEERS, WATCHES, Case
-from checks import lines
+from cases import CASES, EXTRA_CASES, LANEWORK, PEERS, WATCHED, Case
+from checks import lines, watching_cost
 from contenders import (
     HERE,
     ROOT,
@@ -44,9 +44,7 @@ def main() -> int:
         )
         case = run_case(name, options)
         case |= {"measured_at": now(), "commit": measure.commit(ROOT)}
-        if options.watching:  # ratios hold within a sitting: nothing of it is mixed with the case
-            result.setdefault("watching", {})[name] = case
-        elif options.contenders:
+        if options.contenders:
             result["cases"][name] = put_into(result["cases"][name], case)
         else:
             result["cases"][name] = case
@@ -93,11 +91,6 @@ def parse() -> argparse.Namespace:
         default=None,
         help="measure only these anew, into the result file given with --into",
     )
-    parser.add_argument(
-        "--watching",
-        action="store_true",
-        help="only what watching costs (off, default, deep), in a sitting of its own, into the file given with --into",
-    )
     parser.add_argument("--reps", type=int, default=5, help="repetitions (median is reported)")
     parser.add_argument("--slow-s", type=float, default=30, help="a contender is slow above this")
     parser.add_argument("--slow-reps", type=int, default=3, help="repetitions of slow contenders")
@@ -108,10 +101,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="three epochs, few runs: do all scripts work? No figures.",
     )
-    options = parser.parse_args()
-    if options.watching:
-        options.contenders = list(WATCHES)
-    return options
+    return parser.parse_args()
 
 
 def _names(known: list[str]):
@@ -164,6 +154,8 @@ def run_case(name: str, options: argparse.Namespace) -> dict:
             return run_start(Path(folder), options.reps)
         if name == "rules":
             return run_rules(Path(folder), is_tiny=options.tiny)
+        if name == "watching":
+            return run_watching(Path(folder), is_tiny=options.tiny)
         if name == "r7":
             return run_streaming(Path(folder), is_tiny=options.tiny)
         return run_contest(CASES[name], Path(folder), options)
@@ -297,6 +289,26 @@ def run_streaming(folder: Path, *, is_tiny: bool) -> dict:
     found = json.loads((folder / "streaming.json").read_text())
     rates = found["rate"]["samples_per_s"]
     print(f"   {rates['streamed']:.0f} samples/s streamed, {rates['in_memory']:.0f} in memory")
+    return found
+
+
+def run_watching(folder: Path, *, is_tiny: bool) -> dict:
+    """Seconds of turns of runs that are watched more or less, see watching.py."""
+    found = {}
+    for name, num_runs in WATCHED.items():
+        study = place_study(CASES[name], folder, is_tiny=is_tiny)
+        out = folder / f"{name}.json"
+        command = [sys.executable, str(HERE / "watching.py"), str(study), str(out)]
+        command.append("1" if is_tiny else str(num_runs))
+        env = lanework_env(folder / "cache-lanework")
+        done = measure.run_process(command, folder=folder, env=env)
+        if done.code != 0:
+            print(f"   {name} FAILED: {done.tail}")
+            continue
+        found[name] = json.loads(out.read_text())
+        told = {form: watching_cost(found[name], form) for form in ("off", "default", "deep")}
+        cells = [f"{form} {100 * cost.share:+.1f} %" for form, cost in told.items() if cost]
+        print(f"   {name}: {', '.join(cells)} of training without it", flush=True)
     return found
 
 

@@ -1,11 +1,9 @@
-"""Time the segments of a study: `python segments.py STUDY FOLDER RESULT.json [WATCH]`.
+"""Time the segments of a study: `python segments.py STUDY FOLDER RESULT.json`.
 
 The command line gives the time of the whole process; this gives the training alone. Through the
 progress callback of the Python API it takes the time of each segment (training to the next
 evaluation, and that evaluation on the validation part), and keeps those that neither waited for a
-compiler (the first) nor scored finished runs (the last of a run). WATCH is `train.watch` of the study
-(off, default or deep); with `off` the course of the runs is not stored either: the difference to
-`default` is the price of records and watching.
+compiler (the first) nor scored finished runs (the last of a run).
 """
 
 from __future__ import annotations
@@ -16,13 +14,6 @@ import time
 from pathlib import Path
 
 import lanework
-from lanework.catalog import entry
-from lanework.spec.types import Choice
-from lanework.store import Store
-
-
-def drop(store: Store, rows: object) -> None:
-    """Takes the place of the methods that store rows."""
 
 
 class Stopwatch:
@@ -44,15 +35,8 @@ class Stopwatch:
 
 def main() -> None:
     study, folder, result = (Path(name) for name in sys.argv[1:4])
-    watch = sys.argv[4] if len(sys.argv) > 4 else "default"
-    if watch == "off":
-        Store.add_metrics = Store.add_health = drop
-    asked = lanework.Study.from_file(study)
-    choice = Choice(name=watch, options=entry("watch", watch).defaults())
-    train = asked.spec.train.model_copy(update={"watch": choice})
-    asked.spec = asked.spec.model_copy(update={"train": train})
     stopwatch = Stopwatch()
-    asked.run(folder, progress=stopwatch)
+    lanework.Study.from_file(study).run(folder, progress=stopwatch)
     result.write_text(json.dumps(stopwatch.segments))
 
 
