@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lanework
@@ -24,6 +25,7 @@ from lanework.store import Store
 
 FORMS = {"bare": "off", "off": "off", "default": "default", "deep": "deep"}
 TURN_S = 0.1
+HERE = threading.local()  # the runner of this thread
 
 
 class Turns:
@@ -51,30 +53,30 @@ class Turns:
             self.changed.notify_all()
 
 
-class Runner(threading.Thread):
-    """One run of the study, and the seconds of its turns; a class because it is a thread."""
+class Runner:
+    """One run of the study, and the seconds of its turns; a class because it is called back."""
 
     def __init__(self, form: str, study: Path, folder: Path, turns: Turns, length: int) -> None:
-        super().__init__(name=form)
-        self.study, self.folder, self.turns, self.length = study, folder, turns, length
+        self.form, self.study, self.folder = form, study, folder
+        self.turns, self.length = turns, length
         self.seconds: list[float] = []
         self.store: Store | None = None
         self.num_segments, self.begun = 0, math.nan
-        self.problem: BaseException | None = None
 
-    def run(self) -> None:
+    def train(self) -> None:
+        """The whole run, in a thread of its own."""
+        HERE.runner = self
+        asked = lanework.Study.from_file(self.study)
+        watch = FORMS[self.form]
+        choice = Choice(name=watch, options=entry("watch", watch).defaults())
+        train = asked.spec.train.model_copy(update={"watch": choice})
+        asked.spec = asked.spec.model_copy(update={"train": train})
         try:
-            asked = lanework.Study.from_file(self.study)
-            watch = FORMS[self.name]
-            choice = Choice(name=watch, options=entry("watch", watch).defaults())
-            train = asked.spec.train.model_copy(update={"watch": choice})
-            asked.spec = asked.spec.model_copy(update={"train": train})
             asked.run(self.folder, progress=self)
-        except Exception as problem:  # told by the main thread
-            self.problem = problem
-            self.turns.begun.abort()
         finally:
-            self.turns.give(self.name, for_good=True)
+            self.turns.give(self.form, for_good=True)
+            if not self.num_segments:  # it failed: the others must not wait for it
+                self.turns.begun.abort()
 
     def __call__(self, progress: object) -> None:
         """Progress callback: after each segment."""
@@ -83,26 +85,25 @@ class Runner(threading.Thread):
         self.num_segments += 1
         if self.num_segments == 1:  # it may have waited for the compiler
             self.turns.begun.wait()
-            self.turns.wait(self.name)
+            self.turns.wait(self.form)
         elif (self.num_segments - 1) % self.length == 0:
             if self.store is not None:
                 self.store.flush()
             self.seconds.append(time.perf_counter() - self.begun)
-            self.turns.give(self.name)
-            self.turns.wait(self.name)
+            self.turns.give(self.form)
+            self.turns.wait(self.form)
         else:
             return
         self.begun = time.perf_counter()
 
 
 def record_for_all_but_bare() -> None:
-    """Records of `bare` are dropped; the others' stores are known to their threads, which wait for what they wrote."""
+    """Records of `bare` are dropped; the others know their stores, to wait for what they wrote."""
 
     def kept(write):
         def write_or_drop(store: Store, rows: object) -> None:
-            runner = threading.current_thread()
-            if runner.name != "bare":
-                runner.store = store
+            if HERE.runner.form != "bare":
+                HERE.runner.store = store
                 write(store, rows)
 
         return write_or_drop
@@ -113,16 +114,11 @@ def record_for_all_but_bare() -> None:
 def in_turns(study: Path, *, length: int) -> dict[str, list[float]]:
     """One run of each form, in turns of so many segments; seconds of each turn."""
     turns = Turns(tuple(FORMS))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(FORMS)) as pool:
         runners = [Runner(form, study, Path(folder, form), turns, length) for form in FORMS]
-        for runner in runners:
-            runner.start()
-        for runner in runners:
-            runner.join()
-    for runner in runners:
-        if runner.problem is not None:
-            raise RuntimeError(f"{runner.name} failed") from runner.problem
-    return {runner.name: runner.seconds for runner in runners}
+        for future in [pool.submit(runner.train) for runner in runners]:
+            future.result()
+    return {runner.form: runner.seconds for runner in runners}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -80,6 +81,36 @@ def gradients(function: Any, x: jax.Array, kernel: jax.Array) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("label", CASES)
+def test_gradients_of_gradients_are_the_native_ones(label: str):
+    x, kernel, apply = setting(label)
+    draw = np.random.default_rng(1).standard_normal
+    along = (jnp.asarray(draw(x.shape), jnp.float32), jnp.asarray(draw(kernel.shape), jnp.float32))
+
+    def product(function: Any) -> Any:
+        """Of the Hessian of a loss that is not quadratic, with a direction."""
+        loss = lambda x, kernel: jnp.mean(jnp.square(jnp.tanh(0.3 * apply(function)(x, kernel))))
+        slope = jax.grad(loss, argnums=(0, 1))
+
+        def dotted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return sum(map(jnp.vdot, slope(x, kernel), along))
+
+        return jax.jit(jax.grad(dotted, argnums=(0, 1)))(x, kernel)
+
+    close(product(conv.conv_general_dilated), product(lax.conv_general_dilated))
+
+
+def test_a_gradient_of_a_gradient_is_made_of_convolutions_that_are_fast():
+    x, kernel, apply = setting("3x3, several chunks")
+    loss = lambda kernel: jnp.sum(jnp.square(apply(conv.conv_general_dilated)(x, kernel)))
+    slope = lambda kernel: jnp.vdot(jax.grad(loss)(kernel), kernel)
+    text = str(jax.make_jaxpr(jax.grad(slope))(kernel))
+    found = re.findall(r"lhs_spec=\((.*?)\), rhs_spec=\((.*?)\), out_spec=\((.*?)\)", text)
+    # Channels last for image and result, window first for the kernel: the one layout of Eigen's.
+    assert len(found) >= 3
+    assert set(found) == {("0, 3, 1, 2", "3, 2, 0, 1", "0, 3, 1, 2")}
+
+
 @pytest.mark.parametrize("label", ["3x3, several chunks", "strides", "groups"])
 def test_gradients_are_the_same_over_lanes(label: str):
     x, kernel, apply = setting(label)

@@ -20,6 +20,7 @@ Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Hypers: TypeAlias = Mapping[str, Array]
 _Carry: TypeAlias = tuple[Any, Any]  # lane, series by step
+_OF_WHOLE = frozenset((*deep.WHOLE, *answers.STATISTICS, *series.STATISTICS))
 FOLD = "fold"
 """Hyperparameter that says which fold a run is judged on."""
 FOLD_ROWS = "fold_rows"
@@ -69,7 +70,7 @@ class Problem(NamedTuple):
 
     def layers_of(self, statistic: str) -> tuple[str, ...]:
         """The layers that a recorded statistic tells of; an empty name for the network as a whole."""
-        if statistic in (*deep.WHOLE, *answers.STATISTICS, *series.STATISTICS):
+        if statistic in _OF_WHOLE:
             return ("",)
         return self.seen_layers if statistic in activations.STATISTICS else self.layer_names
 
