@@ -131,7 +131,7 @@ def single(result: dict, case: dict, bar: Bar) -> float | None:
     if bar.measure == "peak_fraction":
         return peak_fraction(result, case, bar)
     if bar.measure == "watching_fraction":
-        found = watching_cost(case.get(bar.id.split(".")[0], {}), "default")
+        found = watching_cost(case.get(bar.id.split(".")[0], {}), "default", beside=bar.theirs)
         return found and found.share
     if bar.case == "start":
         return case.get(bar.measure)
@@ -151,7 +151,7 @@ def check(result: dict, bar: Bar) -> Check:
     if case is None:
         return Check(bar, None, None, None, f"{bar.case} was not run")
     best = None
-    if bar.theirs:
+    if bar.theirs and bar.measure != "watching_fraction":
         contenders = case["contenders"]
         ours = cost(contenders.get(bar.ours, {}), bar.measure)
         costs = {

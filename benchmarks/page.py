@@ -245,8 +245,8 @@ sharpness at every evaluation as well (`deep`). The four train in one process an
 so that a slow moment hits all of them; the median over rounds, and its 95 % interval. Below 0 means that it cannot be told
 from nothing. Deep records cost the same however long a segment is, so they weigh most where evaluations are a few small steps apart.
 
-| case | steps between evaluations | off | default | deep | rounds |
-|---|---|---|---|---|---|
+| case | steps between evaluations | off | default | default over off | deep | rounds |
+|---|---|---|---|---|---|---|
 """
 
 PUBLISHED = """
@@ -265,6 +265,7 @@ def watching(result: dict) -> str:
         if name not in CASES:
             continue
         costs = [watching_cost(case, form) for form in ("off", "default", "deep")]
+        costs.insert(2, watching_cost(case, "default", beside="off"))
         cells = [
             f"{100 * one.share:+.1f} % ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
             for one in costs
