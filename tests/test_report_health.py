@@ -217,6 +217,11 @@ def test_what_was_lost_first_is_said_where_a_layer_is_known(data: Any, said: str
     assert first_lost(data) == (f"The first that was not finite: {said}" if said else "")
 
 
+def test_a_loss_that_was_lost_first_is_said() -> None:
+    said = first_lost({"first_not_finite": "loss", "layer": "", "at_step": 5})
+    assert said == "Gradients and weights were finite before step 5: the loss itself was first."
+
+
 def test_numbers_of_the_whole_run_are_read(folder: Path) -> None:
     names = {"sharpness": ("",), "grad_norm": ("dense_0",)}
     values = np.array([[3.0, 2.0], [4.0, 5.0]], np.float32)

@@ -139,7 +139,7 @@ def first_lost(data: Mapping[str, Any]) -> str:
         'The first that was not finite: the gradient of dense_0, at step 12.'
     """
     what, layer = data.get("first_not_finite"), data.get("layer")
-    if what == "loss":
+    if what == "loss" and "at_step" in data:
         return f"Gradients and weights were finite before step {data['at_step']}: the loss itself was first."
     noun = NOUNS.get(str(what))
     if noun is None or not layer:
