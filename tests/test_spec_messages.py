@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lanework.catalog import CATALOG
@@ -628,6 +628,7 @@ ANYTHING = st.recursive(
 
 
 @given(raw=ANYTHING)
+@example(raw={"model": True, "compare": {"study": None}})
 @settings(max_examples=400, deadline=None)
 def test_nothing_but_our_error_for_anything(raw: Any) -> None:
     with contextlib.suppress(SpecError):

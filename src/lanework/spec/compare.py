@@ -221,6 +221,7 @@ def _names(scope: _Scope, section: str) -> set[str]:
         fields = DataSpec.model_fields.items()
         return {item.serialization_alias or name for name, item in fields}
     own = scope.base.get("model", {})
+    own = own if isinstance(own, Mapping) else {}  # what else it is, is said where it is read
     rows = () if is_own_net(own.get("net")) else CATALOG["net"].values()
     names = {"net", "weights", "head", *own}
     return names | {hyper.name for row in rows for hyper in row.hypers}
